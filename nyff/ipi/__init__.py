@@ -1,0 +1,1 @@
+"""nyff inside i-PI: socket client, PES plug-in, input files."""

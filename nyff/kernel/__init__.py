@@ -1,0 +1,1 @@
+"""The force kernel of a molecule: descriptor, radial functions, symmetry, operator."""

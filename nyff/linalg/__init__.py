@@ -1,0 +1,1 @@
+"""Linear operators, solvers and preconditioners; knows nothing of molecules."""

@@ -1,0 +1,1 @@
+"""Simulations with a trained model, on the integrators and optimisers of ASE."""

@@ -1,0 +1,1 @@
+"""Learning while a simulation runs."""
