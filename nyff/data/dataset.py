@@ -29,6 +29,8 @@ from nyff.errors import InputError
 
 Index = slice | int | Sequence[int] | Sequence[bool] | NDArray[Any]
 
+_FROM_ZERO = cast("NDArray[np.int64]", None)  # `frames` is always an array once constructed
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -50,7 +52,7 @@ class Dataset:
     pbc: tuple[bool, bool, bool] = (False, False, False)
     name: str = ""
     source: Mapping[str, Any] = field(default_factory=dict)
-    frames: NDArray[np.int64] = cast("NDArray[np.int64]", None)  # always an array once constructed
+    frames: NDArray[np.int64] = _FROM_ZERO
     hints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ class Dataset:
             raise InputError(f"`pbc` must be three booleans, one per lattice vector, got {self.pbc!r}")
         if any(pbc) and cell is None:
             raise InputError(f"`pbc` is {pbc} but there is no `cell`; give the lattice vectors, or pbc=False for all")
-        frames = _frozen("frames", np.arange(count) if self.frames is None else self.frames, np.int64)
+        frames = _frozen("frames", np.arange(count) if self.frames is _FROM_ZERO else self.frames, np.int64)
         _expect("frames", frames, (count,), f"[{count} frames] like `positions`")
         values = {
             "numbers": numbers,
@@ -106,18 +108,14 @@ class Dataset:
         return len(self.numbers)
 
     @property
-    def formula(self) -> str:
-        """Chemical formula in Hill order, such as ``C2H6O``."""
-        from ase.formula import Formula
-
-        return str(Formula.from_list(self.symbols).format("hill"))
-
-    @property
     def symbols(self) -> list[str]:
         """Chemical symbol of each atom."""
-        from ase.data import chemical_symbols
+        return symbols(self.numbers)
 
-        return [chemical_symbols[number] if number < len(chemical_symbols) else f"Z{number}" for number in self.numbers]
+    @property
+    def formula(self) -> str:
+        """Chemical formula in Hill order, such as ``C2H6O``."""
+        return formula(self.numbers)
 
     def __getitem__(self, index: Index) -> Dataset:
         """The chosen structures as a Dataset; ``index`` is a slice, an integer, integers or a boolean mask."""
@@ -181,12 +179,9 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
             raise InputError(
                 f"data set {some} has energies and data set {none} has none; give energies for all of them or for none"
             )
-        same_cell = (first.cell is None) == (other.cell is None) and (
-            first.cell is None or np.allclose(first.cell, other.cell, rtol=0, atol=1e-8)
-        )
-        if first.pbc != other.pbc or not same_cell:
+        if first.pbc != other.pbc or not same_cell(first.cell, other.cell):
             raise InputError(
-                f"data set {k} has another cell than data set 0; nyff needs one fixed cell, so keep these data sets apart"
+                f"data set {k} has another cell than data set 0; nyff needs one fixed cell, keep these data sets apart"
             )
     return Dataset(
         numbers=first.numbers,
@@ -201,12 +196,7 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def require_same_atoms(expected: NDArray[np.int64], got: NDArray[np.int64], where: str) -> None:
-    """Raise :class:`InputError` naming ``where`` and the first differing atom unless both hold the same atoms in order."""
-    from ase.data import chemical_symbols
-
-    def symbols(numbers: NDArray[np.int64]) -> list[str]:
-        return [chemical_symbols[n] if n < len(chemical_symbols) else f"Z{n}" for n in numbers.tolist()]
-
+    """Raise :class:`InputError` naming ``where`` and the first differing atom unless the atoms and their order agree."""
     if np.array_equal(expected, got):
         return
     if sorted(expected.tolist()) == sorted(got.tolist()):
@@ -215,13 +205,32 @@ def require_same_atoms(expected: NDArray[np.int64], got: NDArray[np.int64], wher
             f"{where} has its atoms in another order: atom {atom} is {symbols(got)[atom]}, the first structure has "
             f"{symbols(expected)[atom]} there; sort the atoms the same way in all structures"
         )
-    from ase.formula import Formula
-
-    wanted, came = (str(Formula.from_list(symbols(n)).format("hill")) for n in (expected, got))
+    wanted, came = formula(expected), formula(got)
     raise InputError(
         f"{where} is another molecule: {came} with {len(got)} atoms, the first structure is {wanted} with "
         f"{len(expected)}; a force field is for one molecule, so put each molecule into files of its own"
     )
+
+
+def same_cell(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None) -> bool:
+    """Whether both are None or the same lattice to 1e-8 Å."""
+    if a is None or b is None:
+        return a is b
+    return bool(np.allclose(a, b, rtol=0, atol=1e-8))
+
+
+def symbols(numbers: NDArray[np.int64]) -> list[str]:
+    """Chemical symbols; ``Z200`` and the like for elements that have none."""
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[n] if n < len(chemical_symbols) else f"Z{n}" for n in numbers.tolist()]
+
+
+def formula(numbers: NDArray[np.int64]) -> str:
+    """Chemical formula in Hill order."""
+    from ase.formula import Formula
+
+    return str(Formula.from_list(symbols(numbers)).format("hill"))
 
 
 def _frozen(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
@@ -230,14 +239,23 @@ def _frozen(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
         raw = np.asarray(value)
         if raw.dtype.kind not in "iufb" or (dtype is np.int64 and raw.dtype.kind == "f" and np.any(raw % 1)):
             raise TypeError
-        array = np.ascontiguousarray(raw, dtype=dtype).reshape(raw.shape)
     except (TypeError, ValueError):
         kind = "integers" if dtype is np.int64 else "real numbers"
         raise InputError(f"`{name}` must be an array of {kind}, got {_describe(value)}") from None
-    if array.flags.writeable:
-        array = array.copy() if np.may_share_memory(array, raw) else array
-        array.setflags(write=False)
+    array: NDArray[Any] = np.asarray(raw, dtype=dtype, order="C")
+    if np.may_share_memory(array, raw) and _anyone_can_write(array):
+        array = array.copy()
+    array.setflags(write=False)
     return array
+
+
+def _anyone_can_write(array: NDArray[Any]) -> bool:
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return True
+        owner = owner.base
+    return owner is not None
 
 
 def _describe(value: object) -> str:
