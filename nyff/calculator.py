@@ -1,0 +1,186 @@
+"""A trained model as an ASE calculator.
+
+Everything ASE knows how to do with energies and forces works with it: dynamics, optimisers, nudged elastic bands,
+vibrations, trajectories and databases. The model itself keeps no state, so any number of calculators may share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    CalculatorSetupError,
+    Parameters,
+    all_changes,
+)
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
+
+from nyff.errors import InputError, SimulationError
+
+if TYPE_CHECKING:
+    from nyff.model.force_field import ForceField
+
+
+class WrongAtomsError(InputError, CalculatorSetupError):
+    """The structure is not one the model was made for: other elements, another order, or periodic."""
+
+
+class NotFiniteError(SimulationError, CalculationFailed):
+    """The model was given, or answered with, numbers that are not finite."""
+
+
+class NyffCalculator(Calculator):
+    """ASE calculator for a nyff model: energy, free energy (the same number) and forces, in eV and eV/Å.
+
+    Args:
+        model: a :class:`~nyff.model.force_field.ForceField`, or the path of a ``.nyff`` file.
+        device: where to compute, such as ``"cpu"`` or ``"cuda:0"``. By default a model stays where it is and a file
+            is read to the CPU.
+
+    The model is for one molecule: structures must have its elements in its order, without periodic boundaries. Others
+    raise :class:`WrongAtomsError`; numbers that are not finite raise :class:`NotFiniteError`. One calculator serves
+    one structure at a time; for several structures or threads take :meth:`copy`, which shares the model and costs
+    microseconds, or :meth:`evaluate_many`.
+    """
+
+    name = "nyff"
+    # A fresh list: ASE's base classes share theirs, so adding to it in place would change every calculator.
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    # A molecule's energy depends on none of these. Periodic boundaries are refused, see check_state.
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms", "cell", "pbc"}
+
+    def __init__(self, model: ForceField | str | Path, device: str | None = None) -> None:
+        super().__init__()
+        # ASE writes the parameters into trajectories and databases as JSON: text and numbers only.
+        described: dict[str, str] = {}
+        if isinstance(model, str | Path):
+            from nyff.model.file import load
+
+            described["model"] = str(model)
+            model = load(model, device=device or "cpu")
+        elif device is not None:
+            model = model.to(device)
+        self._model = model
+        self._numbers = np.array(model.numbers, dtype=np.int64)
+        self.parameters = Parameters(described, checksum=model.checksum, device=str(model.device))
+
+    @property
+    def model(self) -> ForceField:
+        """The model, shared with every copy of this calculator."""
+        return self._model
+
+    def copy(self) -> NyffCalculator:
+        """Another calculator with the same model and no results, for another structure or thread."""
+        twin = NyffCalculator(self._model)
+        twin.parameters = Parameters(self.parameters)
+        return twin
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Refuse: the parameters say which model this is, and changing what they say would not change the model."""
+        if kwargs:
+            raise InputError(
+                f"the parameters of a NyffCalculator cannot be changed, got {', '.join(kwargs)}; "
+                "make a new one: NyffCalculator(model, device=...)"
+            )
+        return {}
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation; raises :class:`WrongAtomsError` for periodic structures.
+
+        Positions count as changed when any bit of them did, whatever ``tol`` says.
+        """
+        if atoms.pbc.any():
+            self._refuse_periodic(atoms)
+        if self.atoms is None:
+            return list(all_changes)
+        known, asked = self.atoms.arrays, atoms.arrays
+        return [name for name in ("positions", "numbers") if not np.array_equal(known[name], asked[name])]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute energy and forces of ``atoms`` (default: those of the last call) into ``results``."""
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise InputError("NyffCalculator.calculate needs atoms: pass them, or set atoms.calc and ask the atoms")
+        self.check_atoms(atoms)
+        self.atoms = Atoms(numbers=atoms.arrays["numbers"], positions=atoms.arrays["positions"], cell=atoms.cell)
+        self.results = {}
+        energies, forces = self._predict(atoms.arrays["positions"][None])
+        energy = float(energies[0])
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces[0]}
+
+    def evaluate_many(self, structures: Sequence[Atoms]) -> list[Atoms]:
+        """Evaluate structures in one batched prediction; neither they nor this calculator change.
+
+        Returns copies that carry their own energy, free energy and forces, so that they can be written, compared and
+        kept. Raises as single calculations do, naming the structure by its place in the list.
+        """
+        for place, atoms in enumerate(structures):
+            try:
+                self.check_atoms(atoms)
+            except WrongAtomsError as error:
+                raise WrongAtomsError(f"structure {place}: {error}") from None
+        if not structures:
+            return []
+        energies, forces = self._predict(np.stack([atoms.positions for atoms in structures]))
+        evaluated = []
+        for atoms, energy, force in zip(structures, energies.tolist(), forces, strict=True):
+            frozen = atoms.copy()
+            frozen.calc = SinglePointCalculator(frozen, energy=energy, free_energy=energy, forces=force)
+            frozen.calc.name = self.name
+            evaluated.append(frozen)
+        return evaluated
+
+    def check_atoms(self, atoms: Atoms) -> None:
+        """Raise :class:`WrongAtomsError` unless ``atoms`` has the model's elements in its order and no periodicity."""
+        if atoms.pbc.any():
+            self._refuse_periodic(atoms)
+        if np.array_equal(atoms.arrays["numbers"], self._numbers):
+            return
+        wanted, got = _symbols(self._numbers), _symbols(atoms.numbers)
+        remedy = "take the structure or the model of the right molecule"
+        if sorted(self._numbers) == sorted(atoms.numbers):
+            problem = "the atoms are in another order than the model's"
+            remedy = "reorder the structure like the training data: atoms = atoms[[...]]"
+        elif len(atoms) != len(self._numbers):
+            problem = f"the structure has {len(atoms)} atoms, the model is for {len(self._numbers)}"
+        else:
+            problem = "the structure has other elements than the model"
+        raise WrongAtomsError(f"{problem}: the model is for {wanted}, got {got}; {remedy}")
+
+    def _refuse_periodic(self, atoms: Atoms) -> None:
+        raise WrongAtomsError(
+            f"the model is for one molecule without periodic boundaries, got atoms with pbc={atoms.pbc.tolist()}; "
+            "if they are one whole molecule, set atoms.pbc = False (a cell may stay)"
+        )
+
+    def _predict(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies [B] and forces [B,N,3] of positions [B,N,3], checked to be finite."""
+        energies, forces = self._model.predict(positions)
+        # One sum is not finite when any of its terms is not; only then look for the culprit.
+        if not np.isfinite(energies.sum() + forces.sum()):
+            good = np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2))
+            if not good.all():
+                bad = int(np.flatnonzero(~good)[0])
+                place = f" of structure {bad}" if len(positions) > 1 else ""
+                cause = "two atoms coincide" if np.isfinite(positions[bad]).all() else "a position is not finite"
+                raise NotFiniteError(
+                    f"the model's energy or forces{place} are not finite, most likely because {cause}; look at the "
+                    "structure, and at the time step if this is a simulation"
+                )
+        return energies, forces
+
+
+def _symbols(numbers: Sequence[int] | np.ndarray) -> str:
+    return " ".join(chemical_symbols[number] for number in numbers)
