@@ -163,26 +163,24 @@ class Dataset:
         return digest.hexdigest()
 
 
-def concatenate(datasets: Sequence[Dataset]) -> Dataset:
+def concatenate(datasets: Sequence[Dataset], names: Sequence[str] | None = None) -> Dataset:
     """Join data sets of the same molecule, in the order given; frames are numbered afresh.
 
-    Energies are kept when all parts have them. Raises :class:`InputError` when the atoms, their order or the cells
-    differ, or when only some parts have energies.
+    ``names`` say in messages which is which, such as the files they came from.
+
+    Raises :class:`InputError` when the atoms, their order or the cells differ, or when only some have energies.
     """
     if not datasets:
         raise InputError("`datasets` is empty; give at least one data set")
     first = datasets[0]
-    for k, other in enumerate(datasets[1:], start=1):
-        require_same_atoms(first.numbers, other.numbers, f"data set {k}")
+    names = [f"data set {k}" for k in range(len(datasets))] if names is None else names
+    for name, other in zip(names, datasets, strict=True):
+        require_same_atoms(first.numbers, other.numbers, name)
         if (other.energies is None) != (first.energies is None):
-            some, none = (0, k) if other.energies is None else (k, 0)
-            raise InputError(
-                f"data set {some} has energies and data set {none} has none; give energies for all of them or for none"
-            )
+            having, lacking = (names[0], name) if other.energies is None else (name, names[0])
+            raise InputError(f"{having} has energies and {lacking} has none; give energies for all of them or for none")
         if first.pbc != other.pbc or not same_cell(first.cell, other.cell):
-            raise InputError(
-                f"data set {k} has another cell than data set 0; nyff needs one fixed cell, keep these data sets apart"
-            )
+            raise InputError(f"{name} has another cell than {names[0]}; nyff needs one fixed cell, keep them apart")
     return Dataset(
         numbers=first.numbers,
         positions=np.concatenate([d.positions for d in datasets]),
@@ -196,7 +194,7 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def require_same_atoms(expected: NDArray[np.int64], got: NDArray[np.int64], where: str) -> None:
-    """Raise :class:`InputError` naming ``where`` and the first differing atom unless the atoms and their order agree."""
+    """Raise :class:`InputError` naming ``where`` and the first differing atom unless atoms and order agree."""
     if np.array_equal(expected, got):
         return
     if sorted(expected.tolist()) == sorted(got.tolist()):
