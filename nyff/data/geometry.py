@@ -28,10 +28,11 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Bonds:
-    """Stiffness k [bonds] in eV/Å² and forces along the bonds f [frames, bonds] in eV/Å."""
+    """Stiffness k [bonds] in eV/Å², forces along them f [frames, bonds] in eV/Å, which are bonds to hydrogen."""
 
     stiffness: NDArray[np.float64]
     forces: NDArray[np.float64]
+    to_hydrogen: NDArray[np.bool_]
 
 
 def pair_vectors(dataset: Dataset, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -107,7 +108,8 @@ def find_bonds(dataset: Dataset) -> Bonds | None:
     slopes, errors = zip(*(slope(r, f) for r, f in zip(lengths.T, forces.T, strict=True)), strict=True)
     stiffness = -np.array(slopes)
     sure = np.array(errors) < 0.5 * np.abs(stiffness)
-    return Bonds(stiffness[sure], forces[:, sure]) if sure.any() else None
+    to_hydrogen = (z[i] == 1) | (z[j] == 1)
+    return Bonds(stiffness[sure], forces[:, sure], to_hydrogen[sure]) if sure.any() else None
 
 
 def slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """Hints: what is odd about labelled structures, judged by chemistry that holds for every molecule.
 
 Wrong units are the field's most frequent mistake. Magnitudes of forces tell them apart badly, because they grow with
-temperature; the stiffness of bonds does not. The slope of the force along a bond over its length is 5 to 130 eV/Å²
-for bonds between non-metals and close to 35 for the median bond of an organic molecule, whatever the sampling, while
-eV and kcal/mol differ by 23.
+temperature; the stiffness of bonds does not. The slope of the force along a bond over its length is 17 (Si-H) to 60
+eV/Å² (F-H) for bonds to hydrogen and 11 (I-I) to 143 (N-N, C-O) for others between non-metals, whatever the sampling,
+while eV and kcal/mol differ by 23 and kcal/mol and kJ/mol by 4.2.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from nyff.data.geometry import NON_METALS, Bonds, find_bonds, nearest_neighbours
 from nyff.errors import InputError
 from nyff.units import EV_ANGSTROM, Units, energy_in_ev, parse_units
 
-TYPICAL_STIFFNESS = 35.0  # eV/Å², median bond of organic molecules (27 to 42 in rMD17 and xTB data)
-SOFT, STIFF = 4.0, 150.0  # eV/Å²; the softest (I2) and the stiffest (CO, N2) bonds have 11 and 143
+HYDROGEN_STIFFNESS = (11.0, 33.0, 80.0)  # eV/Å²: least, usual and most that the median bond to hydrogen may have
+OTHER_STIFFNESS = (4.0, 40.0, 160.0)  # eV/Å²: the same where there is no hydrogen
 STRONG_FORCE = 10.0  # eV/Å, median force on an atom; 1.5 at 500 K
 MANY = 50  # structures that the comparison of energies with forces needs
 UNBALANCED = 0.02  # net force or torque over its largest possible value
@@ -66,15 +66,18 @@ def _force_hint(dataset: Dataset, bonds: Bonds | None) -> str | None:
                 "check their unit (--units)"
             )
         return None
-    k = float(np.median(bonds.stiffness))
-    what = f"the median of {len(bonds.stiffness)} bonds has a stiffness of {k:.3g} eV/Å² where 20 to 50 is usual"
+    chosen = bonds.to_hydrogen if bonds.to_hydrogen.any() else np.ones(len(bonds.stiffness), dtype=bool)
+    least, usual, most = HYDROGEN_STIFFNESS if bonds.to_hydrogen.any() else OTHER_STIFFNESS
+    k = float(np.median(bonds.stiffness[chosen]))
+    kind = "bonds to hydrogen" if bonds.to_hydrogen.any() else "bonds"
+    what = f"the median of {chosen.sum()} {kind} has a stiffness of {k:.3g} eV/Å² where about {usual:.0f} is usual"
     if k < 0:
         return f"{what}: forces push stretched bonds further apart; they look like gradients, whose sign is opposite"
-    if SOFT <= k <= STIFF:
+    if least <= k <= most:
         return None
     units = _units(dataset)
     names = ("eV", "kcal/mol", "kJ/mol", "hartree")
-    likely = min(names, key=lambda name: abs(math.log(k * energy_in_ev(name) / units.energy / TYPICAL_STIFFNESS)))
+    likely = min(names, key=lambda name: abs(math.log(k * energy_in_ev(name) / units.energy / usual)))
     if energy_in_ev(likely) == units.energy:
         return f"{what}; check the unit of the forces (--units)"
     length = "" if units.length == 1.0 else f",{units.length_name}"
