@@ -59,13 +59,14 @@ class Dataset:
         numbers = _frozen("numbers", self.numbers, np.int64)
         positions = _frozen("positions", self.positions, np.float64)
         _expect("numbers", numbers, (None,), "[atoms]")
-        if positions.ndim == 2:
+        if positions.shape == (len(numbers), 3):
             raise InputError(
                 f"`positions` must have shape [frames, atoms, 3], got {list(positions.shape)}; "
                 "add a leading axis for one structure"
             )
-        count, atoms = len(positions), len(numbers)
+        atoms = len(numbers)
         _expect("positions", positions, (None, atoms, 3), f"[frames, {atoms} atoms, 3]")
+        count = len(positions)
         if atoms < 2 or numbers.min() < 1:
             raise InputError(f"`numbers` must hold the atomic numbers of at least two atoms, got {numbers.tolist()}")
         forces = _frozen("forces", self.forces, np.float64)

@@ -42,21 +42,27 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._stream = path.open("rb")
         try:
-            archive = np.load(path, allow_pickle=False)
+            archive = np.load(self._stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FileFormatError(f"{path} holds a single array, not an .npz archive; save it with numpy.savez")
+        except FileFormatError:
+            self._stream.close()
+            raise
         except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            self._stream.close()
             raise FileFormatError(
-                f"{path} is not a readable .npz archive ({error}): it is truncated, or another kind of file; "
+                f"{path} is not a readable .npz archive ({error}): it is truncated, damaged, or another kind of file; "
                 "fetch or write it again"
             ) from None
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FileFormatError(f"{path} holds a single array, not an .npz archive; save it with numpy.savez")
         self._archive = archive
         self.keys: list[str] = list(archive.files)
 
     def close(self) -> None:
         """Close the file."""
         self._archive.close()
+        self._stream.close()
 
     def __getitem__(self, key: str) -> NDArray[Any]:
         try:
