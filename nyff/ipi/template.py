@@ -75,8 +75,9 @@ class Document:
         }[o.motion]
         threads = " threading='False'" if o.motion == "remd" else ""
         return f"""<!-- {kind}, {o.nbeads} bead{"s" if o.nbeads > 1 else ""}. Run in this folder: i-pi input.xml
-     Stop so that it can go on: touch EXIT. Go on: i-pi RESTART -->
-<simulation verbosity='low'{threads}>
+     Stop so that it can go on: touch EXIT. Go on: i-pi RESTART.
+     All digits are printed, so that it goes on as if it had never stopped. -->
+<simulation verbosity='low' floatformat='%24.16e'{threads}>
   <total_steps> {o.total_steps} </total_steps>
   <!-- the same seed gives the same trajectory -->
   <prng> <seed> {o.seed} </seed> </prng>"""

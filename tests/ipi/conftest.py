@@ -45,7 +45,7 @@ H 0.9 0.1 -0.2
 H -0.3 0.8 0.0
 """
 
-INPUT = """<simulation verbosity='low' safe_stride='1'>
+INPUT = """<simulation verbosity='low' floatformat='%24.16e'>
 <output prefix='sim'>
 <properties stride='1' filename='out'> [ step, conserved, temperature{kelvin}, potential, kinetic_cv ] </properties>
 <trajectory filename='pos' stride='1' format='xyz'> positions </trajectory>
