@@ -21,7 +21,7 @@ class Checkpoint:
     """The state after ``step`` steps, and where the files ended then (``marks``, by name)."""
 
     step: int
-    marks: dict[str, int]
+    marks: dict[str, list[int]]
     values: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
@@ -36,7 +36,7 @@ class Checkpoint:
     def load(cls, path: Path) -> Checkpoint:
         """Read a checkpoint; raises :class:`~nyff.errors.FileFormatError` when that is not possible."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             content = json.loads(str(arrays.pop("json")))
             if content["version"] != VERSION:

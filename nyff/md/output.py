@@ -21,7 +21,7 @@ from nyff.errors import FileFormatError, InputError
 from nyff.files import atomic_write
 
 
-def open_trajectory(path: Path, atoms: Atoms, mark: int | None = None) -> ExtxyzTrajectory | AseTrajectory:
+def open_trajectory(path: Path, atoms: Atoms, mark: list[int] | None = None) -> ExtxyzTrajectory | AseTrajectory:
     """A new trajectory of ``atoms``, or the one at ``path`` continued after ``mark``; the format is that of the name.
 
     Raises :class:`~nyff.errors.InputError` for another name, a file that exists or a folder that cannot be written.
@@ -64,7 +64,7 @@ class Growing(ABC):
     """A file that is appended to, flushed after every addition, and can be cut back to a mark."""
 
     @abstractmethod
-    def mark(self) -> int:
+    def mark(self) -> list[int]:
         """Where the file ends now."""
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Growing(ABC):
 class TextFile(Growing):
     """A text file; its mark is the size in bytes."""
 
-    def __init__(self, path: Path, mark: int | None = None) -> None:
+    def __init__(self, path: Path, mark: list[int] | None = None) -> None:
         if mark is None:
             _create(path)
             self._file = path.open("w", encoding="utf-8", newline="\n")
@@ -84,16 +84,18 @@ class TextFile(Growing):
             size = path.stat().st_size
         except OSError as error:
             raise FileFormatError(f"cannot continue {path}: {error.strerror}; the run folder is not complete") from None
-        if size < mark:
-            raise FileFormatError(f"{path} has {size} bytes, {mark} when its checkpoint was written; restore the file")
+        if size < mark[0]:
+            raise FileFormatError(
+                f"{path} has {size} bytes, {mark[0]} when its checkpoint was written; restore the file"
+            )
         self._file = path.open("r+", encoding="utf-8", newline="\n")
-        self._file.truncate(mark)
+        self._file.truncate(mark[0])
         self._file.seek(0, 2)
 
-    def mark(self) -> int:
+    def mark(self) -> list[int]:
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return [self._file.tell()]
 
     def close(self) -> None:
         self._file.close()
@@ -102,7 +104,7 @@ class TextFile(Growing):
 class CsvLog(TextFile):
     """Rows of numbers under names that carry their units. One row is one moment."""
 
-    def __init__(self, path: Path, columns: Mapping[str, str], mark: int | None = None) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, str], mark: list[int] | None = None) -> None:
         super().__init__(path, mark)
         self._formats = dict(columns)
         if mark is None:
@@ -146,7 +148,7 @@ class ExtxyzFormat:
 class ExtxyzTrajectory(TextFile):
     """Extended XYZ, one frame after the other."""
 
-    def __init__(self, path: Path, atoms: Atoms, mark: int | None = None) -> None:
+    def __init__(self, path: Path, atoms: Atoms, mark: list[int] | None = None) -> None:
         super().__init__(path, mark)
         self._format = ExtxyzFormat(atoms)
 
@@ -157,26 +159,29 @@ class ExtxyzTrajectory(TextFile):
 
 
 class AseTrajectory(Growing):
-    """ASE's binary ``.traj``; its mark is the number of frames."""
+    """ASE's binary ``.traj``; its mark is the number of frames and the size in bytes."""
 
-    def __init__(self, path: Path, mark: int | None = None) -> None:
-        self._frames = mark or 0
+    def __init__(self, path: Path, mark: list[int] | None = None) -> None:
+        self._path = path
+        self._frames = 0
         if mark is None:
             _create(path)
         else:
-            self._cut(path, mark)
-        self._file = Trajectory(str(path), "a" if mark else "w")
+            self._frames = mark[0]
+            self._cut(mark)
+        self._file = Trajectory(str(path), "a" if self._frames else "w")
 
-    @staticmethod
-    def _cut(path: Path, mark: int) -> None:
+    def _cut(self, mark: list[int]) -> None:
         try:
-            with Trajectory(str(path), "r") as old:
-                if len(old) == mark:
+            with Trajectory(str(self._path), "r") as old:
+                if [len(old), self._path.stat().st_size] == mark:
                     return
-                frames = [old[index] for index in range(mark)]
+                frames = [old[index] for index in range(mark[0])]
         except (OSError, IndexError, ValueError) as error:
-            raise FileFormatError(f"cannot continue {path} after frame {mark}: {error}; restore the file") from None
-        with atomic_write(path) as temporary, Trajectory(str(temporary), "w") as new:
+            raise FileFormatError(
+                f"cannot continue {self._path} after frame {mark[0]}: {error}; restore the file"
+            ) from None
+        with atomic_write(self._path) as temporary, Trajectory(str(temporary), "w") as new:
             for frame in frames:
                 new.write(frame)
 
@@ -185,8 +190,8 @@ class AseTrajectory(Growing):
         self._file.write(labelled(atoms, results, **info))
         self._frames += 1
 
-    def mark(self) -> int:
-        return self._frames
+    def mark(self) -> list[int]:
+        return [self._frames, self._path.stat().st_size]
 
     def close(self) -> None:
         self._file.close()

@@ -56,7 +56,7 @@ ENDS = np.eye(9)[:, LOWER[0]] - np.eye(9)[:, LOWER[1]]
 class AnalyticForceField:
     """Has the attributes of a nyff ForceField that simulators use."""
 
-    def __init__(self, domain: dict | None | str = "measured") -> None:
+    def __init__(self, domain: dict | str | None = "measured") -> None:
         self.numbers = NUMBERS
         self.n_atoms = len(NUMBERS)
         self.device = "cpu"

@@ -37,7 +37,8 @@ def test_only_the_rigid_motion_is_taken_away():
 def test_the_same_seed_gives_the_same_momenta_and_another_seed_others():
     atoms = molecule("H2O")
     first, again, other = (
-        boltzmann_momenta(atoms.positions, atoms.get_masses(), 300, np.random.default_rng(seed), 3) for seed in (1, 1, 2)
+        boltzmann_momenta(atoms.positions, atoms.get_masses(), 300, np.random.default_rng(seed), 3)
+        for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
