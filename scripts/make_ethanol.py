@@ -2,11 +2,13 @@
 
     python scripts/make_ethanol.py [-o nyff/data/ethanol.npz] [--workers 2]
 
-Needs the extra ``nyff[xtb]`` and takes about a quarter of an hour on one core. Independent trajectories start in turn from
-the trans and from a gauche conformer of the O-H group. Positions are rounded to single precision first and labelled
-afterwards, each from a fresh guess, so that the stored labels belong exactly to the stored positions. The structures
-are shuffled: the first n of the file are as good a sample as any other. The same seed gives the same file on the same
-machine and libraries; elsewhere the trajectories part ways after some picoseconds, as chaotic ones do.
+Needs the extra ``nyff[xtb]`` and takes about a quarter of an hour on one core. Independent trajectories start in turn
+from the trans and from a gauche conformer of the O-H group. Every 20 fs a Metropolis step turns the O-H group by a
+random angle, which samples the same ensemble and leaves no memory of the conformer between stored structures. Positions
+are rounded to single precision first and labelled afterwards, each from a fresh guess, so that the stored labels belong
+exactly to the stored positions. The structures are shuffled: the first n of the file are as good a sample as any other.
+The same seed gives the same file on the same machine and libraries; elsewhere the trajectories part ways after some
+picoseconds, as chaotic ones do.
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.geometry import get_dihedrals
 
 METHOD = "GFN2-xTB"
 ACCURACY = 0.05  # tblite's multiplier of its thresholds for the labels, 1.0 is its default
 TEMPERATURE_K = 500.0
 TIMESTEP_FS = 1.0
-FRICTION_PER_FS = 0.01
+FRICTION_PER_FS = 0.03
 EQUILIBRATION_FS = 1000.0
 STRIDE_FS = 120.0
+TURN_EVERY_FS = 20.0
 TRAJECTORIES = 20
 PER_TRAJECTORY = 100
 
@@ -60,7 +63,6 @@ def ethanol(gauche: bool) -> Atoms:
 
 def trajectory(index: int, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions [count, 9, 3] in Å (single precision) and times [count] in fs of one Langevin trajectory."""
-    from ase import units
     from ase.md.langevin import Langevin
 
     rng = np.random.default_rng([seed, index])
@@ -75,13 +77,26 @@ def trajectory(index: int, seed: int, count: int) -> tuple[np.ndarray, np.ndarra
         fixcm=False,  # the molecule may drift, it is centred when stored
         rng=rng,
     )
-    dynamics.run(round(EQUILIBRATION_FS / TIMESTEP_FS))
+    steps = round(TURN_EVERY_FS / TIMESTEP_FS)
+    for _ in range(round(EQUILIBRATION_FS / TURN_EVERY_FS)):
+        dynamics.run(steps)
+        turn_hydroxyl(atoms, rng)
     positions, times = [], []
     for k in range(count):
-        dynamics.run(round(STRIDE_FS / TIMESTEP_FS))
+        for _ in range(round(STRIDE_FS / TURN_EVERY_FS)):
+            turn_hydroxyl(atoms, rng)
+            dynamics.run(steps)
         positions.append((atoms.positions - atoms.positions.mean(axis=0)).astype(np.float32))
         times.append(EQUILIBRATION_FS + (k + 1) * STRIDE_FS)
     return np.array(positions), np.array(times)
+
+
+def turn_hydroxyl(atoms: Atoms, rng: np.random.Generator) -> None:
+    """One Metropolis step: the O-H bond turns about C-O by a random angle, or stays."""
+    before, energy = atoms.positions.copy(), atoms.get_potential_energy()
+    atoms.rotate_dihedral(0, 1, 2, 3, rng.uniform(0.0, 360.0), indices=[3])
+    if rng.random() >= np.exp((energy - atoms.get_potential_energy()) / (units.kB * TEMPERATURE_K)):
+        atoms.positions[:] = before
 
 
 def label(numbers: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,11 +184,12 @@ def main() -> None:
         "method_doi": "10.1021/acs.jctc.8b01176",
         "software": f"tblite {version('tblite')} through ASE {version('ase')}",
         "accuracy": ACCURACY,
-        "sampling": f"Langevin dynamics, {options.trajectories} independent trajectories, half from trans, half from gauche",
+        "sampling": f"Langevin dynamics with Metropolis turns of the O-H group, {options.trajectories} trajectories",
         "temperature_K": TEMPERATURE_K,
         "timestep_fs": TIMESTEP_FS,
         "friction_per_fs": FRICTION_PER_FS,
         "equilibration_fs": EQUILIBRATION_FS,
+        "turn_every_fs": TURN_EVERY_FS,
         "stride_fs": STRIDE_FS,
         "seed": options.seed,
         "date": date.today().isoformat(),
