@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from nyff.data.dataset import Dataset
     from nyff.data.io import read_dataset
     from nyff.data.split import split
-    from nyff.fit.train import FitResult, fit
+    from nyff.training.train import FitResult, fit
     from nyff.kernel.symmetry import find_permutations
     from nyff.model.file import load
     from nyff.model.force_field import ForceField
 
 _HOME = {
     "Dataset": "nyff.data.dataset",
-    "FitResult": "nyff.fit.train",
+    "FitResult": "nyff.training.train",
     "ForceField": "nyff.model.force_field",
     "NyffCalculator": "nyff.calculator",
     "find_permutations": "nyff.kernel.symmetry",
-    "fit": "nyff.fit.train",
+    "fit": "nyff.training.train",
     "load": "nyff.model.file",
     "read_dataset": "nyff.data.io",
     "split": "nyff.data.split",

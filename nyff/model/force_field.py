@@ -1,0 +1,205 @@
+"""A trained force field: energies and forces of any number of structures in one call.
+
+With β_j = −J_j α_j, Δ = x − πx_j and d = |Δ|, summed over training structures j and permutations π
+(S. Chmiela et al., Comput. Phys. Commun. 240, 38 (2019), section 2),
+
+    E = c₀ + s Σ c1(d) Δ·πβ_j,        F = s Jᵀ Σ [c2(d) (Δ·πβ_j) Δ − c1(d) πβ_j].
+
+The query is permuted, not the training set: |x − πx_j| = |π⁻¹x − x_j|, so that the training arrays are read once for
+all permutations and the sums become two matrix products with the stacked matrix [X; β].
+
+| symbol | here |
+|---|---|
+| x_j, β_j | ``descriptors`` [train, pairs] Å^−p, ``coefficients`` [train, pairs] |
+| s, c₀ | ``scale`` eV/Å, ``energy_offset`` eV |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nyff.errors import InputError
+from nyff.kernel.descriptor import PairDescriptor
+from nyff.kernel.radial import Radial, make_radial
+from nyff.kernel.group import pair_permutations
+
+Array = TypeVar("Array", Tensor, NDArray[Any])
+
+# Numbers in a tile of the [query, train] matrices: a few of them together stay in the cache of a core.
+_TILE_NUMBERS = 250_000
+
+
+@dataclass(frozen=True, eq=False)
+class ForceField:
+    """A force field for one molecule. Stateless: any number of threads may call one object.
+
+    ``numbers`` [atoms] atomic numbers, in the order positions must have; ``descriptors`` and ``coefficients``
+    [train, pairs]; ``permutations`` [symmetries, atoms] (``positions[permutation]`` is the equivalent structure); the
+    radial function by ``kernel`` and ``lengthscale``; ``descriptor_power`` p; ``scale`` s (eV/Å); ``energy_offset`` c₀
+    (eV). ``metadata`` is JSON-able: what the model was trained on, how, and the domain it knows.
+    """
+
+    numbers: NDArray[np.int64]
+    descriptors: Tensor
+    coefficients: Tensor
+    permutations: NDArray[np.int64]
+    kernel: str
+    lengthscale: float
+    descriptor_power: float
+    scale: float
+    energy_offset: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the molecule."""
+        return len(self.numbers)
+
+    @property
+    def n_train(self) -> int:
+        """Training structures."""
+        return len(self.descriptors)
+
+    @property
+    def device(self) -> torch.device:
+        """Where predictions are computed."""
+        return self.descriptors.device
+
+    @cached_property
+    def radial(self) -> Radial:
+        """The radial function of the kernel."""
+        return make_radial(self.kernel, self.lengthscale)
+
+    @cached_property
+    def _descriptor(self) -> PairDescriptor:
+        return PairDescriptor(self.n_atoms, self.descriptor_power, self.device)
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        return _Tables.of(self)
+
+    def predict(self, positions: Array) -> tuple[Array, Array]:
+        """Energies [frames] in eV and forces [frames, atoms, 3] in eV/Å at ``positions`` [frames, atoms, 3] in Å.
+
+        NumPy in, NumPy out; torch in, torch out (on the device of ``positions``). Computed in float64.
+        Raises :class:`~nyff.errors.InputError` for another shape or number of atoms.
+        """
+        is_tensor = isinstance(positions, Tensor)
+        r = positions if is_tensor else torch.tensor(np.asarray(positions, dtype=np.float64))
+        if r.ndim != 3 or r.shape[-1] != 3:
+            raise InputError(
+                f"`positions` must have shape [frames, atoms, 3], got {list(r.shape)}; add a leading axis for one structure"
+            )
+        if r.shape[1] != self.n_atoms:
+            raise InputError(f"the model is for {self.n_atoms} atoms, got positions of {r.shape[1]}; use the molecule it was trained on")
+        energies, forces = self._predict(r.to(self.device, torch.float64))
+        if is_tensor:
+            return energies.to(r.device), forces.to(r.device)
+        return energies.cpu().numpy(), forces.cpu().numpy()
+
+    def _predict(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        tables = self._tables
+        geometry = self._descriptor(r)
+        x = geometry.x - tables.center
+        s, pairs = tables.inverse.shape
+        energies = torch.empty(len(r), dtype=torch.float64, device=self.device)
+        field_ = torch.empty_like(x)
+        step = max(1, _TILE_NUMBERS // (s * self.n_train))
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            rows = x[part][:, tables.inverse].reshape(-1, pairs)  # [(frame, π), pair]
+            energy, g = _row_sums(rows, tables, self.radial)
+            energies[part] = energy.view(-1, s).sum(1)
+            # Row π holds π⁻¹ applied to the field: bring it back with π.
+            g = g.view(-1, s, pairs).gather(2, tables.forward.expand(len(g) // s, s, pairs))
+            field_[part] = g.sum(1)
+        forces = self._descriptor.pull(geometry.g, field_)
+        return energies.mul_(self.scale).add_(self.energy_offset), forces.mul_(self.scale)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over everything that decides predictions, and the metadata."""
+        digest = hashlib.sha256(json.dumps(self.header(), sort_keys=True).encode())
+        for name, array in sorted(self.arrays().items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays, JSON-able."""
+        return {
+            "kernel": self.kernel,
+            "lengthscale": self.lengthscale,
+            "descriptor_power": self.descriptor_power,
+            "force_scale_ev_per_ang": self.scale,
+            "energy_offset_ev": self.energy_offset,
+            "metadata": dict(self.metadata),
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, on the CPU."""
+        return {
+            "numbers": np.ascontiguousarray(self.numbers, dtype=np.int64),
+            "permutations": np.ascontiguousarray(self.permutations, dtype=np.int64),
+            "descriptors": self.descriptors.cpu().contiguous().numpy(),
+            "coefficients": self.coefficients.cpu().contiguous().numpy(),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file; the same model always gives the same bytes. See :mod:`nyff.model.file`."""
+        from nyff.model.file import save
+
+        save(self, path)
+
+    def to(self, device: torch.device | str) -> ForceField:
+        """The same model on another device."""
+        from dataclasses import replace
+
+        return replace(self, descriptors=self.descriptors.to(device), coefficients=self.coefficients.to(device))
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What every prediction needs, prepared once."""
+
+    center: Tensor  # [pair]
+    stacked: Tensor  # [X; β] [2·train, pair]
+    square: Tensor  # |x_j|² [train]
+    offset: Tensor  # x_j·β_j [train]
+    forward: Tensor  # π on pairs [π, pair]
+    inverse: Tensor  # π⁻¹ on pairs [π, pair]
+
+    @classmethod
+    def of(cls, model: ForceField) -> _Tables:
+        forward = torch.as_tensor(pair_permutations(model.permutations), device=model.device)
+        # Any vector may be the origin as long as permutations leave it alone; the mean keeps most digits.
+        center = model.descriptors.mean(0)[forward].mean(0)
+        x = model.descriptors - center
+        beta = model.coefficients
+        return cls(center, torch.cat([x, beta]), (x * x).sum(1), (x * beta).sum(1), forward, forward.argsort(1))
+
+
+def _row_sums(rows: Tensor, tables: _Tables, radial: Radial) -> tuple[Tensor, Tensor]:
+    """Σ c1 Δ·β [row] and Σ [c2 (Δ·β) Δ − c1 β] [row, pair] over the training structures, Δ = row − x_j."""
+    m = len(tables.square)
+    products = rows @ tables.stacked.T  # [row, (x, β) · train]
+    square = torch.add(tables.square, products[:, :m], alpha=-2.0)
+    square.add_((rows * rows).sum(1, keepdim=True)).clamp_min_(0.0)
+    q = products[:, m:].sub_(tables.offset)
+    c1, c2 = radial.first_two(square.sqrt_())
+    energy = (c1 * q).sum(1)
+    torch.mul(c2, q, out=products[:, :m])
+    products[:, m:] = c1
+    total = products[:, :m].sum(1, keepdim=True)
+    return energy, torch.addmm(rows * total, products, tables.stacked, alpha=-1.0)

@@ -1,0 +1,59 @@
+"""Everything a fit can be told, checked once, and stored with the run so that it can be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nyff.errors import InputError
+from nyff.kernel.radial import make_radial
+from nyff.linalg.preconditioner.make import PRECONDITIONERS
+
+SOLVERS = ("auto", "cholesky", "cg")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings of one fit; see :func:`nyff.training.train.fit` for what each means. JSON-able."""
+
+    lengthscale: float | None = None
+    regularization: float = 1e-10
+    kernel: str = "matern52"
+    descriptor_power: float = 1.0
+    permutations: str | list[list[int]] = "auto"
+    solver: str = "auto"
+    preconditioner: str = "auto"
+    columns: int | str = "auto"
+    tolerance: float = 1e-4
+    max_memory: str | int | None = None
+    max_iterations: int | None = None
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_radial(self.kernel, 1.0 if self.lengthscale is None else self.lengthscale)
+        _positive("descriptor_power", self.descriptor_power, "1 is sGDML's descriptor")
+        _positive("regularization", self.regularization, "1e-10 is sGDML's")
+        _positive("tolerance", self.tolerance, "1e-4 is enough for force fields")
+        if self.tolerance >= 1:
+            raise InputError(f"`tolerance` must be below 1, got {self.tolerance}; 1e-4 is enough for force fields")
+        _one_of("solver", self.solver, SOLVERS)
+        _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
+        if self.columns != "auto" and not (isinstance(self.columns, int) and self.columns > 0):
+            raise InputError(f"`columns` must be a positive integer or 'auto', got {self.columns!r}")
+        if self.max_iterations is not None and self.max_iterations < 1:
+            raise InputError(f"`max_iterations` must be at least 1, got {self.max_iterations}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def _positive(name: str, value: float, example: str) -> None:
+    if not (0 < value < float("inf")):
+        raise InputError(f"`{name}` must be positive and finite, got {value}; {example}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {name} {value!r}; known are {', '.join(known)}")
