@@ -129,7 +129,9 @@ def _without_duplicates(dataset: Dataset) -> tuple[Dataset, list[str]]:
     if not copies:
         return dataset, []
     more = f" and {len(copies) - 3} more" if len(copies) > 3 else ""
-    return dataset[keep], [f"dropped {len(copies)} exact duplicates: {', '.join(copies[:3])}{more}"]
+    return dataset[keep], [
+        f"dropped {len(copies)} exact duplicate{'' if len(copies) == 1 else 's'}: {', '.join(copies[:3])}{more}"
+    ]
 
 
 def _require_same_labels(dataset: Dataset, a: int, b: int) -> None:

@@ -114,8 +114,8 @@ def _read(archive: Archive, units: Units | None, energy_key: str | None, forces_
     forces = forces_key or keys["forces"]
     if forces not in archive.keys:
         raise InputError(
-            f"{path} has no forces: neither `{forces}` nor another name was given for them; name the key with "
-            f"forces_key= (--forces-key), the keys are {_listed(archive)}"
+            f"{path} has no forces under `{forces}`; name the right key with forces_key= (--forces-key), the keys are "
+            f"{_listed(archive)}"
         )
     energies = energy_key or keys["energies"]
     _verify_md5(archive)

@@ -15,11 +15,12 @@ import numpy as np
 from nyff.data.dataset import Dataset
 from nyff.data.geometry import NON_METALS, Bonds, find_bonds, nearest_neighbours, slope
 from nyff.errors import InputError
-from nyff.units import EV_ANGSTROM, Units, energy_in_ev, parse_units
+from nyff.units import EV_ANGSTROM, Units, energy_in_ev, length_in_angstrom, parse_units
 
 HYDROGEN_STIFFNESS = (11.0, 33.0, 80.0)  # eV/Å²: least, usual and most that the median bond to hydrogen may have
 OTHER_STIFFNESS = (4.0, 40.0, 160.0)  # eV/Å²: the same where there is no hydrogen
 STRONG_FORCE = 10.0  # eV/Å, median force on an atom; 1.5 at 500 K
+CLOSEST, FARTHEST = 0.7, 1.5  # sums of covalent radii, median distance to the nearest neighbour; close to 1
 MANY = 50  # structures that the comparison of energies with forces needs
 UNBALANCED = 0.02  # net force or torque over its largest possible value
 
@@ -41,20 +42,15 @@ def _length_hint(dataset: Dataset) -> str | None:
     if not np.isin(dataset.numbers, NON_METALS).all():
         return None
     nearest = nearest_neighbours(dataset)
+    if CLOSEST <= nearest <= FARTHEST:
+        return None
     units = _units(dataset)
-    if nearest > 1.5:
-        wanted = "bohr" if units.length == 1.0 else "another unit"
-        return (
-            f"atoms are {nearest:.1f} covalent distances from their nearest neighbours: positions look like {wanted} "
-            f"read as {units.length_name}; read the file with units='{units.energy_name},bohr' or what it is in "
-            "(--units)"
-        )
-    if nearest < 0.7:
-        return (
-            f"atoms are {nearest:.2f} covalent distances from their nearest neighbours: positions look like Å read as "
-            f"{units.length_name}; read the file with units='{units.energy_name},angstrom' or what it is in (--units)"
-        )
-    return None
+    names = ("angstrom", "bohr", "nm")
+    likely = min(names, key=lambda name: abs(math.log(nearest * length_in_angstrom(name) / units.length)))
+    return (
+        f"atoms are {nearest:.2g} covalent distances from their nearest neighbours: positions look like {likely} read "
+        f"as {units.length_name}; read the file with units='{units.energy_name},{likely}' or what it is in (--units)"
+    )
 
 
 def _force_hint(dataset: Dataset, bonds: Bonds | None) -> str | None:

@@ -73,7 +73,10 @@ def test_wrong_unit_of_length(many_methanol: Dataset) -> None:
     assert "positions look like bohr read as angstrom; read the file with units='eV,bohr'" in hint
     read_as_bohr = replace(scaled(many_methanol, length=BOHR), source={"units": "hartree,bohr"})
     (hint,) = hints(read_as_bohr)
-    assert "positions look like Å read as bohr; read the file with units='hartree,angstrom'" in hint
+    assert "positions look like angstrom read as bohr; read the file with units='hartree,angstrom'" in hint
+    read_as_nm = replace(scaled(many_methanol, length=10.0), source={"units": "kJ/mol,nm"})
+    (hint,) = hints(read_as_nm)
+    assert "positions look like angstrom read as nm; read the file with units='kJ/mol,angstrom'" in hint
 
 
 def test_gradients_in_place_of_forces(many_methanol: Dataset) -> None:
@@ -131,7 +134,9 @@ def test_bundled_data_are_judged_right() -> None:
     for frames in (5, 20, 100):
         part = dataset[rng.choice(len(dataset), frames, replace=False)]
         assert hints(part) == []
-        assert any("kcal/mol/angstrom read as eV" in hint for hint in hints(scaled(part, energy=1 / KCAL_PER_MOL)))
+        assert any(
+            "look like kcal/mol/Ang read as eV/Ang" in hint for hint in hints(scaled(part, energy=1 / KCAL_PER_MOL))
+        )
 
 
 @pytest.mark.skipif(not RMD17.is_dir(), reason="rMD17 is not beside this checkout")
@@ -145,4 +150,4 @@ def test_rmd17_is_judged_right(name: str) -> None:
         (hint,) = read_dataset(path, units=units).hints
         assert f"look like kcal/mol/angstrom read as {units}/angstrom" in hint
     (hint,) = read_dataset(path, units="kcal/mol,bohr").hints
-    assert "positions look like Å read as bohr" in hint
+    assert "positions look like angstrom read as bohr" in hint
