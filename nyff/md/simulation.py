@@ -18,7 +18,7 @@ from nyff.errors import SimulationError
 from nyff.files import atomic_write
 from nyff.md.checkpoint import Checkpoint
 from nyff.md.integrators import Integrator
-from nyff.md.interrupt import Interruption, deferred_signals
+from nyff.interrupt import Interruption, deferred_signals
 from nyff.md.limits import Limits, Watch
 from nyff.md.momenta import kinetic_temperature
 from nyff.md.observe import Progress
@@ -77,6 +77,8 @@ class Simulation:
         marks = checkpoint.marks if checkpoint else {}
         columns = {k: v for k, v in _COLUMNS.items() if k != "conserved_ev" or integrator.conserved(0.0) is not None}
         with ExitStack() as files:
+            # ASE before 3.27 holds a file open even when nothing is to be logged.
+            files.callback(integrator.dynamics.close)
             self.log = CsvLog(folder / "md.csv", columns, marks.get("log"))
             files.callback(self.log.close)
             path = folder / f"trajectory.{options.trajectory}"

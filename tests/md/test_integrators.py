@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib.metadata import version
 
 import numpy as np
@@ -15,7 +16,20 @@ from nyff.md.observe import block_average
 from nyff.md.options import MDOptions
 
 
-def build(force_field, atoms, ensemble, timestep=0.5, temperature=300.0, **more):
+@pytest.fixture
+def build():
+    """Integrators as simulations make them; closed at the end."""
+    with ExitStack() as opened:
+
+        def make(*args, **kwargs):
+            integrator, atoms = _build(*args, **kwargs)
+            opened.callback(integrator.dynamics.close)
+            return integrator, atoms
+
+        yield make
+
+
+def _build(force_field, atoms, ensemble, timestep=0.5, temperature=300.0, **more):
     options = MDOptions(
         **{
             "ensemble": ensemble,
@@ -51,7 +65,7 @@ def run(integrator, atoms, steps):
     return temperatures, conserved
 
 
-def test_nve_error_falls_with_the_square_of_the_timestep(force_field, ethanol):
+def test_nve_error_falls_with_the_square_of_the_timestep(build, force_field, ethanol):
     """Velocity Verlet conserves its shadow energy: the true one swings by O(dt²) and does not drift."""
     spread = []
     for timestep in (0.5, 0.25):
@@ -65,14 +79,14 @@ def test_nve_error_falls_with_the_square_of_the_timestep(force_field, ethanol):
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "nose-hoover"])
-def test_the_molecule_stays_at_rest_as_a_whole(force_field, ethanol, ensemble):
+def test_the_molecule_stays_at_rest_as_a_whole(build, force_field, ethanol, ensemble):
     integrator, atoms = build(force_field, ethanol, ensemble)
     run(integrator, atoms, 200)
     np.testing.assert_allclose(atoms.get_momenta().sum(0), 0, atol=1e-10)
     np.testing.assert_allclose(atoms.get_angular_momentum(), 0, atol=1e-10)
 
 
-def test_langevin_holds_the_centre_of_mass_and_lets_the_molecule_turn(force_field, ethanol):
+def test_langevin_holds_the_centre_of_mass_and_lets_the_molecule_turn(build, force_field, ethanol):
     integrator, atoms = build(force_field, ethanol, "langevin")
     start = atoms.get_center_of_mass()
     run(integrator, atoms, 200)
@@ -82,7 +96,7 @@ def test_langevin_holds_the_centre_of_mass_and_lets_the_molecule_turn(force_fiel
 
 
 @pytest.mark.parametrize("ensemble", ["langevin", "nose-hoover"])
-def test_thermostats_keep_the_temperature(force_field, ethanol, ensemble):
+def test_thermostats_keep_the_temperature(build, force_field, ethanol, ensemble):
     """With 3N degrees of freedom counted instead, the mean would be 11 % (Langevin) or 29 % (chain) off."""
     integrator, atoms = build(force_field, ethanol, ensemble, timestep=1.0)
     temperatures, _ = run(integrator, atoms, 5000)
@@ -91,7 +105,7 @@ def test_thermostats_keep_the_temperature(force_field, ethanol, ensemble):
     assert abs(mean - 300) < 3 * error + 3
 
 
-def test_the_chain_conserves_its_energy(force_field, ethanol):
+def test_the_chain_conserves_its_energy(build, force_field, ethanol):
     spread = []
     for timestep in (0.5, 0.25):
         integrator, atoms = build(force_field, ethanol, "nose-hoover", timestep)
@@ -104,7 +118,7 @@ def test_the_chain_conserves_its_energy(force_field, ethanol):
 @pytest.mark.skipif(
     tuple(int(part) for part in version("ase").split(".")[:2]) < (3, 26), reason="ASE's chain was changed in 3.26"
 )
-def test_the_chain_is_ases_chain_with_another_number_of_degrees_of_freedom(force_field, ethanol):
+def test_the_chain_is_ases_chain_with_another_number_of_degrees_of_freedom(build, force_field, ethanol):
     """Told to thermostat 3N, ours moves the atoms as ASE's NoseHooverChainNVT does."""
     from ase.md.nose_hoover_chain import NoseHooverChainNVT
 
@@ -113,10 +127,10 @@ def test_the_chain_is_ases_chain_with_another_number_of_degrees_of_freedom(force
     integrator.dynamics.chain = NoseHooverChain(3 * len(atoms), 300.0, period)
     other = atoms.copy()
     other.calc = NyffCalculator(force_field)
-    oracle = NoseHooverChainNVT(other, 0.5 * units.fs, temperature_K=300.0, tdamp=period, tchain=3, tloop=1)
-    for _ in range(200):
-        integrator.dynamics.step()
-        oracle.step()
+    with NoseHooverChainNVT(other, 0.5 * units.fs, temperature_K=300.0, tdamp=period, tchain=3, tloop=1) as oracle:
+        for _ in range(200):
+            integrator.dynamics.step()
+            oracle.step()
     np.testing.assert_allclose(atoms.positions, other.positions, atol=1e-9)
     np.testing.assert_allclose(atoms.get_momenta(), other.get_momenta(), atol=1e-9)
     ours = atoms.get_total_energy() + integrator.dynamics.chain.energy()
@@ -124,7 +138,7 @@ def test_the_chain_is_ases_chain_with_another_number_of_degrees_of_freedom(force
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "langevin", "nose-hoover"])
-def test_state_is_everything(force_field, ethanol, ensemble):
+def test_state_is_everything(build, force_field, ethanol, ensemble):
     """A fresh integrator with the saved state makes the very same steps."""
     integrator, atoms = build(force_field, ethanol, ensemble)
     run(integrator, atoms, 37)
