@@ -111,7 +111,7 @@ class TestResults:
 
     def test_forces_are_minus_the_gradient_by_ases_finite_differences(self, atoms):
         fd = pytest.importorskip("ase.calculators.fd", reason="ASE's finite differences came with 3.24")
-        forces = fd.calculate_numerical_forces(atoms, eps=1e-5, force_consistent=True)
+        forces = fd.calculate_numerical_forces(atoms, eps=1e-5)
         np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-8)
 
     def test_ases_finite_difference_calculator_accepts_it(self, atoms):
@@ -372,11 +372,11 @@ class TestInASE:
     def test_nose_hoover_chain(self, atoms):
         module = pytest.importorskip("ase.md.nose_hoover_chain", reason="ASE's chain came with 3.24")
         atoms.set_momenta(np.random.default_rng(0).normal(size=(9, 3)) * np.sqrt(0.025 * atoms.get_masses())[:, None])
-        dynamics = module.NoseHooverChainNVT(atoms, 0.25 * units.fs, temperature_K=300, tdamp=25 * units.fs)
         conserved = []
-        for _ in range(4):
-            dynamics.run(20)
-            conserved.append(dynamics.get_conserved_energy())
+        with module.NoseHooverChainNVT(atoms, 0.25 * units.fs, temperature_K=300, tdamp=25 * units.fs) as dynamics:
+            for _ in range(4):
+                dynamics.run(20)
+                conserved.append(dynamics.get_conserved_energy())
         assert np.ptp(conserved) < 0.05
 
     def test_bfgs_reaches_the_minimum(self, atoms):

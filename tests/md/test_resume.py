@@ -149,12 +149,12 @@ def test_a_killed_process_resumes_as_if_nothing_had_happened(
     assert code == -number
     killed_at = Checkpoint.load(tmp_path / "killed" / "checkpoint.npz").step
     assert 0 < killed_at < 1600
-    resume_md(tmp_path / "killed", model=force_field, time="400fs")
+    resume_md(tmp_path / "killed", model=force_field, time="300fs")
     run_md(
         force_field,
         ethanol,
         output=tmp_path / "whole",
-        time="400fs",
+        time="300fs",
         ensemble=ensemble,
         trajectory=trajectory,
         frame_interval=3,
