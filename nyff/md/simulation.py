@@ -16,9 +16,9 @@ from ase.calculators.calculator import CalculationFailed
 from nyff.calculator import NyffCalculator
 from nyff.errors import SimulationError
 from nyff.files import atomic_write
+from nyff.interrupt import Interruption, deferred_signals
 from nyff.md.checkpoint import Checkpoint
 from nyff.md.integrators import Integrator
-from nyff.interrupt import Interruption, deferred_signals
 from nyff.md.limits import Limits, Watch
 from nyff.md.momenta import kinetic_temperature
 from nyff.md.observe import Progress
