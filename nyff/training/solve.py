@@ -30,17 +30,20 @@ class Progress:
 class Watcher:
     """What a caller can hang on a fit: ``progress`` to be told, ``stop`` to be asked, ``checkpoint`` to keep states.
 
-    ``checkpoint`` is called with the live CG state at every step and decides itself whether to write.
+    ``planned`` is called once with the plan and the settings as they were resolved. ``checkpoint`` is called at every
+    step with the live CG state and whether this is the last step; it decides itself whether to write.
     """
 
     def __init__(
         self,
         progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        planned: Callable[[Plan, Settings], None] | None = None,
         checkpoint: Callable[[CGState, bool], None] | None = None,
     ):
         self._progress = progress
         self.stop = stop or (lambda: False)
+        self.planned = planned or (lambda plan, settings: None)
         self._checkpoint = checkpoint
 
     def tell(self, stage: str, share: float | None = None, record: Record | None = None) -> None:

@@ -40,7 +40,8 @@ class FitResult:
     """A trained model and everything about how it came to be.
 
     ``metrics`` are the errors on the test structures, with units in the keys, and the cost; ``evaluation`` holds the
-    predictions they come from (None when no structure was left to test). ``hints`` are sentences worth reading.
+    predictions they come from (None when no structure was left to test). ``hints`` are sentences worth reading;
+    ``lengthscale_errors`` the force MAE (eV/Å) of each length scale tried, when none was given.
     """
 
     model: ForceField
@@ -53,6 +54,7 @@ class FitResult:
     problem: Problem
     preconditioner: Preconditioner | None
     hints: list[str] = field(default_factory=list)
+    lengthscale_errors: dict[float, float] = field(default_factory=dict)
 
     @property
     def coefficients(self) -> Tensor:
@@ -134,11 +136,13 @@ def fit_with(
 
     watcher.tell("finding symmetries")
     permutations = resolve_permutations(train, settings.permutations)
+    scan: dict[float, float] = {}
     if settings.lengthscale is None:
         watcher.tell("choosing the length scale")
         choice = choose_lengthscale(dataset, splitting, permutations, settings, watcher)
         settings = replace(settings, lengthscale=choice.lengthscale)
         hints += choice.hints
+        scan = choice.errors
     assert settings.lengthscale is not None
 
     watcher.tell("preparing")
@@ -157,6 +161,7 @@ def fit_with(
         limit=limit,
     )
     log.info("plan: %s", plan)
+    watcher.planned(plan, settings)
     solution, built = solve(problem, plan, settings, watcher, state)
     if solution.status is Status.NOT_POSITIVE and solution.method == "cholesky":
         raise NyffError(f"the kernel matrix could not be factored: {solution.status.advice}")
@@ -170,7 +175,7 @@ def fit_with(
     metrics = _metrics(problem, plan, solution, built, evaluation)
     if evaluation is not None:
         hints += evaluation.hints()
-    return FitResult(model, solution, metrics, settings, splitting, plan, evaluation, problem, built, hints)
+    return FitResult(model, solution, metrics, settings, splitting, plan, evaluation, problem, built, hints, scan)
 
 
 def default_n_train(dataset: Dataset) -> int:
