@@ -144,6 +144,17 @@ class NyffCalculator(Calculator):
             evaluated.append(frozen)
         return evaluated
 
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
+        """Second derivatives of the energy [3·atoms, 3·atoms] in eV/Å², analytic (default: of the last calculation's atoms)."""
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise InputError("NyffCalculator.get_hessian needs atoms: pass them, or calculate something first")
+        self.check_atoms(atoms)
+        found: np.ndarray = self._model.hessian(atoms.arrays["positions"][None])[0]
+        if not np.isfinite(found).all():
+            raise NotFiniteError("the model's Hessian is not finite, most likely because two atoms coincide")
+        return found
+
     def check_atoms(self, atoms: Atoms) -> None:
         """Raise :class:`WrongAtomsError` unless ``atoms`` has the model's elements in its order and no periodicity."""
         if atoms.pbc.any():
@@ -164,7 +175,8 @@ class NyffCalculator(Calculator):
     def _refuse_periodic(self, atoms: Atoms) -> None:
         raise WrongAtomsError(
             f"the model is for one molecule without periodic boundaries, got atoms with pbc={atoms.pbc.tolist()}; "
-            "if they are one whole molecule, set atoms.pbc = False (a cell may stay)"
+            'if they are one whole molecule, set atoms.pbc = False, or pbc="F F F" in an extended XYZ file; '
+            "a cell may stay"
         )
 
     def _predict(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

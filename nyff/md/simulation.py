@@ -33,7 +33,7 @@ _PROGRESS_SECONDS = 0.25
 _COLUMNS = {
     "step": "d",
     "time_fs": ".12g",
-    "temperature_kelvin": ".4f",
+    "temperature_K": ".4f",
     "kinetic_ev": ".9f",
     "potential_ev": ".9f",
     "total_ev": ".9f",
@@ -47,6 +47,7 @@ class MDResult:
     """Where a simulation ended. ``atoms`` carries momenta, energy and forces; ``seconds`` are those of this session."""
 
     folder: Path
+    trajectory: Path
     atoms: Atoms
     steps: int
     time_fs: float
@@ -81,8 +82,8 @@ class Simulation:
             files.callback(integrator.dynamics.close)
             self.log = CsvLog(folder / "md.csv", columns, marks.get("log"))
             files.callback(self.log.close)
-            path = folder / f"trajectory.{options.trajectory}"
-            self.trajectory = open_trajectory(path, self.atoms, marks.get("trajectory"))
+            self.path = folder / f"trajectory.{options.trajectory}"
+            self.trajectory = open_trajectory(self.path, self.atoms, marks.get("trajectory"))
             files.callback(self.trajectory.close)
             self.atoms.get_forces()
             if checkpoint is None:
@@ -106,7 +107,14 @@ class Simulation:
         done = self.step - self.first_step
         final = labelled(self.atoms, self.calculator.results, step=self.step, time_fs=self.time)
         return MDResult(
-            self.folder, final, self.step, self.time, not interruption, seconds, done / seconds if done else 0.0
+            self.folder,
+            self.path,
+            final,
+            self.step,
+            self.time,
+            not interruption,
+            seconds,
+            done / seconds if done else 0.0,
         )
 
     @property
@@ -164,7 +172,7 @@ class Simulation:
             row = {
                 "step": self.step,
                 "time_fs": self.time,
-                "temperature_kelvin": self._temperature(),
+                "temperature_K": self._temperature(),
                 "kinetic_ev": kinetic,
                 "potential_ev": potential,
                 "total_ev": kinetic + potential,

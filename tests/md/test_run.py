@@ -47,6 +47,7 @@ def test_the_folder_explains_itself(force_field, ethanol, tmp_path, kind):
     assert config["md"]["seed"] == 3
     assert (result.steps, result.time_fs, result.finished) == (100, 50.0, True)
     assert result.steps_per_second > 0
+    assert result.trajectory == result.folder / f"trajectory.{kind}"
 
     frames = read(result.folder / f"trajectory.{kind}", ":")
     assert [frame.info["step"] for frame in frames] == list(range(0, 101, 4))
@@ -64,7 +65,7 @@ def test_the_folder_explains_itself(force_field, ethanol, tmp_path, kind):
     assert list(log) == [
         "step",
         "time_fs",
-        "temperature_kelvin",
+        "temperature_K",
         "kinetic_ev",
         "potential_ev",
         "total_ev",
@@ -79,8 +80,8 @@ def test_the_folder_explains_itself(force_field, ethanol, tmp_path, kind):
     assert log["kinetic_ev"][2] == pytest.approx(at_20.get_kinetic_energy(), abs=1e-6)
     assert log["max_force_ev_per_ang"][2] == pytest.approx(np.abs(at_20.get_forces()).max(), abs=1e-6)
     # ASE counts 3N degrees of freedom, a molecule at rest has 3N - 6.
-    assert log["temperature_kelvin"][2] == pytest.approx(at_20.get_temperature() * 27 / 21, abs=0.05)
-    assert log["temperature_kelvin"][0] == 300.0
+    assert log["temperature_K"][2] == pytest.approx(at_20.get_temperature() * 27 / 21, abs=0.05)
+    assert log["temperature_K"][0] == 300.0
 
 
 def test_langevin_has_no_conserved_energy_and_nve_has_the_total(force_field, ethanol, tmp_path):
@@ -89,7 +90,7 @@ def test_langevin_has_no_conserved_energy_and_nve_has_the_total(force_field, eth
     log = read_log(nve.folder)
     np.testing.assert_array_equal(log["conserved_ev"], log["total_ev"])
     assert "conserved_ev" not in read_log(langevin.folder)
-    assert read_log(langevin.folder)["temperature_kelvin"][0] == 300.0
+    assert read_log(langevin.folder)["temperature_K"][0] == 300.0
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
