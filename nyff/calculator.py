@@ -145,7 +145,7 @@ class NyffCalculator(Calculator):
         return evaluated
 
     def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
-        """Second derivatives of the energy [3·atoms, 3·atoms] in eV/Å², analytic (default: of the last calculation's atoms)."""
+        """Analytic second derivatives of the energy [3·atoms, 3·atoms] in eV/Å²; by default at the last calculation."""
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise InputError("NyffCalculator.get_hessian needs atoms: pass them, or calculate something first")
