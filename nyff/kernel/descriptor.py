@@ -1,7 +1,7 @@
 """The descriptor x(r) of a molecule: powers of inverse pair distances, with a sparse Jacobian.
 
-x_d = r_d^(−p) for every pair d = (i, j), i > j, in the order of ``numpy.tril_indices(N, -1)``; p = 1 is the descriptor of
-sGDML (S. Chmiela et al., Sci. Adv. 3, e1603015 (2017)). Row d of the Jacobian J = ∂x/∂r has two atoms only,
+x_d = r_d^(−p) for every pair d = (i, j), i > j, in the order of ``numpy.tril_indices(N, -1)``; p = 1 is the descriptor
+of sGDML (S. Chmiela et al., Sci. Adv. 3, e1603015 (2017)). Row d of the Jacobian J = ∂x/∂r has two atoms only,
 
     ∂x_d/∂r_i = g_d = −p r_d^(−p−2) (r_i − r_j),    ∂x_d/∂r_j = −g_d,
 
@@ -12,6 +12,7 @@ so J is kept as g and applied by gathers: O(D) numbers per structure where a den
 | N, D = N(N−1)/2 | ``n_atoms``, ``n_pairs`` |
 | x, g | ``Geometry.x`` [..., pairs], ``Geometry.g`` [..., pairs, 3] |
 | J v, Jᵀ w | :meth:`PairDescriptor.push`, :meth:`PairDescriptor.pull` |
+| ∂²x/∂r² | :meth:`PairDescriptor.second_derivatives` |
 """
 
 from __future__ import annotations
@@ -77,8 +78,22 @@ class PairDescriptor:
 
     def pull(self, g: Tensor, w: Tensor) -> Tensor:
         """Jᵀ w: ``g`` [..., pairs, 3], ``w`` [..., pairs] -> [..., atoms, 3]."""
-        t = g * w.unsqueeze(-1)
+        return self.gather(g * w.unsqueeze(-1))
+
+    def gather(self, t: Tensor) -> Tensor:
+        """Sum what pairs do to their atoms: ``t`` [..., pairs, 3] acts as +t on the first atom and −t on the second."""
         return (t[..., self._pairs_of_atom, :] * self._sign_of_atom.unsqueeze(-1)).sum(-2)
+
+    def second_derivatives(self, geometry: Geometry) -> Tensor:
+        """h_d = ∂²x_d/∂r_i∂r_i = [(p + 2) g gᵀ − |g|² I] / (p x) [..., pairs, 3, 3].
+
+        The block of both second atoms is the same, the mixed ones have the opposite sign.
+        """
+        g, p = geometry.g, self.power
+        outer = g.unsqueeze(-1) * g.unsqueeze(-2)
+        square = (g * g).sum(-1)[..., None, None]
+        identity = torch.eye(3, dtype=g.dtype, device=g.device)
+        return ((p + 2) * outer - square * identity) / (p * geometry.x[..., None, None])
 
     def pull_rows(self, g: Tensor, w: Tensor) -> Tensor:
         """Jᵀ w for many w per structure: ``g`` [frames, pairs, 3], ``w`` [frames, k, pairs] -> [frames, k, 3·atoms].

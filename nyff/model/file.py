@@ -1,9 +1,10 @@
 """Model files: safetensors with one JSON header, nothing that can execute.
 
-The file can be read without nyff: ``safetensors.numpy.load_file`` gives the arrays ``numbers`` [atoms], ``permutations``
-[symmetries, atoms], ``descriptors`` and ``coefficients`` [train, pairs]; the metadata entry ``nyff`` is the JSON text with
-the rest (kernel, length scale, units, provenance). The formula is that of :mod:`nyff.model.force_field`. A checksum
-over arrays and header tells a file that was cut off or changed.
+The file can be read without nyff: ``safetensors.numpy.load_file`` gives the arrays ``numbers`` [atoms],
+``permutations`` [symmetries, atoms], ``descriptors`` and ``coefficients`` [train, pairs], and ``energy_coefficients``
+[train] if the model was trained on energies too; the metadata entry ``nyff`` is the JSON text with the rest (kernel,
+length scale, units, provenance). The formula is that of :mod:`nyff.model.force_field`. A checksum over arrays and
+header tells a file that was cut off or changed.
 """
 
 from __future__ import annotations
@@ -42,9 +43,13 @@ def save(model: ForceField, path: str | Path) -> None:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> ForceField:
-    """Read a model. Raises :class:`~nyff.errors.FileFormatError` for a file that is not a whole, unaltered nyff model."""
+    """Read a model.
+
+    Raises :class:`~nyff.errors.FileFormatError` for a file that is not a whole, unaltered nyff model.
+    """
     device = checked_device(device)
     header, arrays = _read(Path(path))
+    energies = arrays.get("energy_coefficients")
     model = ForceField(
         numbers=arrays["numbers"],
         descriptors=torch.from_numpy(arrays["descriptors"]).to(device),
@@ -56,6 +61,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ForceField:
         scale=header["force_scale_ev_per_ang"],
         energy_offset=header["energy_offset_ev"],
         metadata=header["metadata"],
+        energy_coefficients=None if energies is None else torch.from_numpy(energies).to(device),
     )
     if model.checksum != header["checksum_sha256"]:
         raise FileFormatError(f"{path} was altered after it was written: its checksum does not match; get a fresh copy")
@@ -113,12 +119,15 @@ def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(json.loads(text)["__metadata__"]["nyff"])
     except (ValueError, KeyError, TypeError):
-        raise FileFormatError(f"{path} is a safetensors file but not a nyff model; train one with `nyff train`") from None
+        raise FileFormatError(
+            f"{path} is a safetensors file but not a nyff model; train one with `nyff train`"
+        ) from None
     if header.get("format") != FORMAT:
         raise FileFormatError(f"{path} has format {header.get('format')!r}, wanted {FORMAT!r}")
     if header.get("format_version", 0) > FORMAT_VERSION:
         raise FileFormatError(
-            f"{path} has format version {header['format_version']}, this nyff reads up to {FORMAT_VERSION}; upgrade nyff"
+            f"{path} has format version {header['format_version']}, this nyff reads up to {FORMAT_VERSION}; "
+            "upgrade nyff"
         )
     return header
 
@@ -129,7 +138,9 @@ def _shape(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[int
         _, atoms = arrays["permutations"].shape
         if arrays["coefficients"].shape != (m, pairs):
             raise ValueError
-        for name in ("descriptors", "coefficients"):
+        if "energy_coefficients" in arrays and arrays["energy_coefficients"].shape != (m,):
+            raise ValueError
+        for name in {"descriptors", "coefficients", "energy_coefficients"} & set(arrays):
             if arrays[name].dtype != np.float64:
                 raise ValueError
     except (KeyError, ValueError):

@@ -5,12 +5,16 @@ With β_j = −J_j α_j, Δ = x − πx_j and d = |Δ|, summed over training str
 
     E = c₀ + s Σ c1(d) Δ·πβ_j,        F = s Jᵀ Σ [c2(d) (Δ·πβ_j) Δ − c1(d) πβ_j].
 
+Models trained on energies too have energy coefficients a_j, which add s Σ a_j κ(d) to E and c1 a_j Δ inside the
+brackets of F.
+
 The query is permuted, not the training set: |x − πx_j| = |π⁻¹x − x_j|, so that the training arrays are read once for
 all permutations and the sums become two matrix products with the stacked matrix [X; β].
 
 | symbol | here |
 |---|---|
 | x_j, β_j | ``descriptors`` [train, pairs] Å^−p, ``coefficients`` [train, pairs] |
+| a_j | ``energy_coefficients`` [train] Å, or None |
 | s, c₀ | ``scale`` eV/Å, ``energy_offset`` eV |
 """
 
@@ -31,8 +35,8 @@ from torch import Tensor
 
 from nyff.errors import InputError
 from nyff.kernel.descriptor import PairDescriptor
-from nyff.kernel.radial import Radial, make_radial
 from nyff.kernel.group import pair_permutations
+from nyff.kernel.radial import Radial, make_radial
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
@@ -48,6 +52,7 @@ class ForceField:
     [train, pairs]; ``permutations`` [symmetries, atoms] (``positions[permutation]`` is the equivalent structure); the
     radial function by ``kernel`` and ``lengthscale``; ``descriptor_power`` p; ``scale`` s (eV/Å); ``energy_offset`` c₀
     (eV). ``metadata`` is JSON-able: what the model was trained on, how, and the domain it knows.
+    ``energy_coefficients`` [train] belong to models trained on energies too.
     """
 
     numbers: NDArray[np.int64]
@@ -60,6 +65,7 @@ class ForceField:
     scale: float
     energy_offset: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    energy_coefficients: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -95,25 +101,61 @@ class ForceField:
         NumPy in, NumPy out; torch in, torch out (on the device of ``positions``). Computed in float64.
         Raises :class:`~nyff.errors.InputError` for another shape or number of atoms.
         """
-        is_tensor = isinstance(positions, Tensor)
-        r = positions if is_tensor else torch.tensor(np.asarray(positions, dtype=np.float64))
+        r = self._checked(positions)
+        energies, forces = self._predict(r)
+        return _like(positions, energies), _like(positions, forces)
+
+    def hessian(self, positions: Array) -> Array:
+        """Second derivatives of the energy [frames, 3·atoms, 3·atoms] in eV/Å².
+
+        At ``positions`` [frames, atoms, 3] in Å. Analytic and exactly symmetric; see :mod:`nyff.model.hessian`. In and
+        out like :meth:`predict`.
+        """
+        from nyff.model.hessian import hessian
+
+        return _like(positions, hessian(self, self._checked(positions)))
+
+    def hessian_vector_product(self, positions: Array, vectors: Array) -> Array:
+        """Hessians times ``vectors``, [frames, atoms, 3] or [frames, k, atoms, 3] in Å: eV/Å of that shape.
+
+        Costs a few force calls for each vector, and never builds a Hessian. In and out like :meth:`predict`.
+        """
+        from nyff.model.hessian import hessian_vector_product
+
+        r, v = self._checked(positions), _as_tensor(vectors).to(self.device, torch.float64)
+        if v.ndim not in (3, 4) or len(v) != len(r) or v.shape[-2:] != r.shape[1:]:
+            raise InputError(
+                f"`vectors` must have shape [{len(r)} frames, {self.n_atoms} atoms, 3] or [{len(r)} frames, k, "
+                f"{self.n_atoms} atoms, 3] like `positions`, got {list(v.shape)}"
+            )
+        product = hessian_vector_product(self, r, v if v.ndim == 4 else v.unsqueeze(1))
+        return _like(vectors, product.view(v.shape))
+
+    def _checked(self, positions: Array) -> Tensor:
+        r = _as_tensor(positions)
         if r.ndim != 3 or r.shape[-1] != 3:
             raise InputError(
-                f"`positions` must have shape [frames, atoms, 3], got {list(r.shape)}; add a leading axis for one structure"
+                f"`positions` must have shape [frames, atoms, 3], got {list(r.shape)}; "
+                "add a leading axis for one structure"
             )
         if r.shape[1] != self.n_atoms:
-            raise InputError(f"the model is for {self.n_atoms} atoms, got positions of {r.shape[1]}; use the molecule it was trained on")
-        energies, forces = self._predict(r.to(self.device, torch.float64))
-        if is_tensor:
-            return energies.to(r.device), forces.to(r.device)
-        return energies.cpu().numpy(), forces.cpu().numpy()
+            raise InputError(
+                f"the model is for {self.n_atoms} atoms, got positions of {r.shape[1]}; "
+                "use the molecule it was trained on"
+            )
+        return r.to(self.device, torch.float64)
 
     def _predict(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        tables = self._tables
         geometry = self._descriptor(r)
-        x = geometry.x - tables.center
+        energies, field_ = self._energies_and_field(geometry.x)
+        return energies, self._descriptor.pull(geometry.g, field_)
+
+    def _energies_and_field(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
+        """E [frames] and −∂E/∂x [frames, pairs] at ``descriptors`` [frames, pairs]."""
+        tables = self._tables
+        x = descriptors - tables.center
         s, pairs = tables.inverse.shape
-        energies = torch.empty(len(r), dtype=torch.float64, device=self.device)
+        energies = torch.empty(len(x), dtype=torch.float64, device=self.device)
         field_ = torch.empty_like(x)
         step = max(1, _TILE_NUMBERS // (s * self.n_train))
         for start in range(0, len(x), step):
@@ -124,8 +166,7 @@ class ForceField:
             # Row π holds π⁻¹ applied to the field: bring it back with π.
             g = g.view(-1, s, pairs).gather(2, tables.forward.expand(len(g) // s, s, pairs))
             field_[part] = g.sum(1)
-        forces = self._descriptor.pull(geometry.g, field_)
-        return energies.mul_(self.scale).add_(self.energy_offset), forces.mul_(self.scale)
+        return energies.mul_(self.scale).add_(self.energy_offset), field_.mul_(self.scale)
 
     @cached_property
     def checksum(self) -> str:
@@ -149,12 +190,15 @@ class ForceField:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, on the CPU."""
-        return {
+        arrays = {
             "numbers": np.ascontiguousarray(self.numbers, dtype=np.int64),
             "permutations": np.ascontiguousarray(self.permutations, dtype=np.int64),
             "descriptors": self.descriptors.cpu().contiguous().numpy(),
             "coefficients": self.coefficients.cpu().contiguous().numpy(),
         }
+        if self.energy_coefficients is not None:
+            arrays["energy_coefficients"] = self.energy_coefficients.cpu().contiguous().numpy()
+        return arrays
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file; the same model always gives the same bytes. See :mod:`nyff.model.file`."""
@@ -166,7 +210,21 @@ class ForceField:
         """The same model on another device."""
         from dataclasses import replace
 
-        return replace(self, descriptors=self.descriptors.to(device), coefficients=self.coefficients.to(device))
+        tensors = {
+            name: tensor.to(device)
+            for name in ("descriptors", "coefficients", "energy_coefficients")
+            if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, **tensors)
+
+
+def _as_tensor(array: Array) -> Tensor:
+    return array if isinstance(array, Tensor) else torch.tensor(np.asarray(array, dtype=np.float64))
+
+
+def _like(asked: Array, result: Tensor) -> Array:
+    """``result`` as the kind of array that was passed, on its device."""
+    return result.to(asked.device) if isinstance(asked, Tensor) else result.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -175,6 +233,7 @@ class _Tables:
 
     center: Tensor  # [pair]
     stacked: Tensor  # [X; β] [2·train, pair]
+    energy: Tensor | None  # a_j [train]
     square: Tensor  # |x_j|² [train]
     offset: Tensor  # x_j·β_j [train]
     forward: Tensor  # π on pairs [π, pair]
@@ -187,19 +246,35 @@ class _Tables:
         center = model.descriptors.mean(0)[forward].mean(0)
         x = model.descriptors - center
         beta = model.coefficients
-        return cls(center, torch.cat([x, beta]), (x * x).sum(1), (x * beta).sum(1), forward, forward.argsort(1))
+        stacked = torch.cat([x, beta])
+        offset = (x * beta).sum(1)
+        return cls(center, stacked, model.energy_coefficients, (x * x).sum(1), offset, forward, forward.argsort(1))
+
+    @property
+    def x(self) -> Tensor:
+        """x_j, centred [train, pair]."""
+        return self.stacked[: len(self.square)]
+
+    @property
+    def beta(self) -> Tensor:
+        """β_j [train, pair]."""
+        return self.stacked[len(self.square) :]
 
 
 def _row_sums(rows: Tensor, tables: _Tables, radial: Radial) -> tuple[Tensor, Tensor]:
-    """Σ c1 Δ·β [row] and Σ [c2 (Δ·β) Δ − c1 β] [row, pair] over the training structures, Δ = row − x_j."""
+    """The sums over j in E [row] and F before Jᵀ [row, pair], for π⁻¹x in ``rows`` [row, pair]: Δ = row − x_j."""
     m = len(tables.square)
     products = rows @ tables.stacked.T  # [row, (x, β) · train]
     square = torch.add(tables.square, products[:, :m], alpha=-2.0)
     square.add_((rows * rows).sum(1, keepdim=True)).clamp_min_(0.0)
     q = products[:, m:].sub_(tables.offset)
-    c1, c2 = radial.first_two(square.sqrt_())
+    d = square.sqrt_()
+    c1, c2 = radial.first_two(d)
     energy = (c1 * q).sum(1)
     torch.mul(c2, q, out=products[:, :m])
+    if tables.energy is not None:
+        energy += radial.value(d) @ tables.energy
+        products[:, :m].addcmul_(tables.energy, c1)
     products[:, m:] = c1
     total = products[:, :m].sum(1, keepdim=True)
     return energy, torch.addmm(rows * total, products, tables.stacked, alpha=-1.0)
