@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+_WRITER = "Write an input"
+
 
 def ipi(
     address: Annotated[
@@ -38,33 +40,45 @@ def ipi(
     reconnect: Annotated[bool, typer.Option("--reconnect", help="When a server is gone, wait for the next.")] = False,
     pes_path: Annotated[bool, typer.Option("--pes-path", help="Print the file that <pes_path> wants.")] = False,
     write_input: Annotated[
-        Path | None, typer.Option("--write-input", help="Write an input for this structure.", metavar="STRUCTURE")
+        Path | None,
+        typer.Option(
+            "--write-input", rich_help_panel=_WRITER, help="Write an input for this structure.", metavar="STRUCTURE"
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="With --write-input: the folder.")] = Path("ipi-run"),
-    mode: Annotated[str, typer.Option("--mode", help="With --write-input: direct, unix, inet or shm.")] = "direct",
+    output: Annotated[Path, typer.Option("-o", "--output", rich_help_panel=_WRITER, help="the folder.")] = Path(
+        "ipi-run"
+    ),
+    mode: Annotated[str, typer.Option("--mode", rich_help_panel=_WRITER, help="direct, unix, inet or shm.")] = "direct",
     motion: Annotated[
-        str, typer.Option("--motion", help="With --write-input: nvt, nve, remd, geop or instanton.")
+        str, typer.Option("--motion", rich_help_panel=_WRITER, help="nvt, nve, remd, geop or instanton.")
     ] = "nvt",
-    nbeads: Annotated[int, typer.Option("--nbeads", help="With --write-input: beads; 1 is classical.")] = 32,
-    temperature: Annotated[float, typer.Option("--temperature", help="With --write-input: K.")] = 300.0,
+    nbeads: Annotated[int, typer.Option("--nbeads", rich_help_panel=_WRITER, help="beads; 1 is classical.")] = 32,
+    temperature: Annotated[float, typer.Option("--temperature", rich_help_panel=_WRITER, help="K.")] = 300.0,
     temperatures: Annotated[
-        str, typer.Option("--temperatures", help="With --motion remd: K, for example 300,350,410.")
+        str,
+        typer.Option("--temperatures", rich_help_panel=_WRITER, help="With --motion remd: K, for example 300,350,410."),
     ] = "",
     thermostat: Annotated[
-        str, typer.Option("--thermostat", help="With --write-input: pile_l, pile_g or gle.")
+        str, typer.Option("--thermostat", rich_help_panel=_WRITER, help="pile_l, pile_g or gle.")
     ] = "pile_l",
-    time: Annotated[str, typer.Option("--time", help="With --write-input: length, for example 5ps.")] = "1ps",
-    timestep: Annotated[str, typer.Option("--timestep", help="With --write-input.")] = "0.25fs",
-    steps: Annotated[int, typer.Option("--steps", help="With --write-input: steps, instead of --time.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="With --write-input: same seed, same trajectory.")] = 0,
+    time: Annotated[str, typer.Option("--time", rich_help_panel=_WRITER, help="length, for example 5ps.")] = "1ps",
+    timestep: Annotated[str, typer.Option("--timestep", rich_help_panel=_WRITER, help="Time step.")] = "0.25fs",
+    steps: Annotated[int, typer.Option("--steps", rich_help_panel=_WRITER, help="steps, instead of --time.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", rich_help_panel=_WRITER, help="same seed, same trajectory.")] = 0,
     contract: Annotated[
-        int, typer.Option("--contract", help="With --write-input: evaluate the model on so many beads only.")
+        int, typer.Option("--contract", rich_help_panel=_WRITER, help="evaluate the model on so many beads only.")
     ] = 0,
     reference: Annotated[
-        str, typer.Option("--reference", help="With --contract: a cheaper model for all beads.", metavar="FILE")
+        str,
+        typer.Option(
+            "--reference",
+            rich_help_panel=_WRITER,
+            help="With --contract: a cheaper model for all beads.",
+            metavar="FILE",
+        ),
     ] = "",
     exit_on_disconnect: Annotated[
-        bool, typer.Option("--exit-on-disconnect", help="With --write-input: i-PI stops when a client is lost.")
+        bool, typer.Option("--exit-on-disconnect", rich_help_panel=_WRITER, help="i-PI stops when a client is lost.")
     ] = False,
 ) -> None:
     """Path integrals and more: nyff inside i-PI.

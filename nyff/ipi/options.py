@@ -16,10 +16,10 @@ class InputOptions:
     """What a simulation is to be. Times in fs, temperatures in K; raises :class:`InputError` for what cannot be.
 
     ``motion``: ``nvt`` and ``nve`` dynamics, ``remd`` (replica exchange between ``temperatures``), ``geop`` (geometry
-    optimisation, one bead), ``instanton`` (tunnelling rate, from a transition state). ``contract`` > 0 evaluates the
-    model on that many beads only (T. E. Markland, D. E. Manolopoulos, J. Chem. Phys. 129, 024105 (2008),
-    doi:10.1063/1.2953308); with ``reference``, a cheaper model, only the difference from it. ``steps`` overrides
-    ``time`` / ``timestep``.
+    optimisation, one bead), ``instanton`` (tunnelling rate from a transition state; with one bead, a search for that
+    state). ``contract`` > 0 evaluates the model on that many beads only (T. E. Markland, D. E. Manolopoulos, J. Chem.
+    Phys. 129, 024105 (2008), doi:10.1063/1.2953308); with ``reference``, a cheaper model, only the difference from it.
+    ``steps`` overrides ``time`` / ``timestep``.
     """
 
     motion: str = "nvt"
@@ -56,8 +56,6 @@ class InputOptions:
             raise InputError("replica exchange needs two or more temperatures; pass --temperatures 300,350,410")
         if self.motion == "geop" and self.nbeads != 1:
             raise InputError(f"a geometry optimisation has one bead, got {self.nbeads}; pass --nbeads 1")
-        if self.motion == "instanton" and self.nbeads < 4:
-            raise InputError(f"an instanton needs several beads, got {self.nbeads}; pass --nbeads 16 or more")
         if self.contract and not 1 <= self.contract < self.nbeads:
             raise InputError(f"--contract must be 1 to {self.nbeads - 1} for {self.nbeads} beads, got {self.contract}")
         if self.contract and self.motion not in ("nvt", "nve"):

@@ -26,12 +26,15 @@ FASTEST_CM = 4000.0
 class Document:
     """One input file in pieces: head, outputs, force fields, systems.
 
-    ``energies`` (eV) of the start structure, by the model and, with a contraction, by the reference; ``start`` is the
-    file with the start structure, beside which the input will stand.
+    ``energies`` (eV) of the start structure, by the model and, with a contraction, by the reference; ``atoms`` is their
+    number; ``start`` is the file with the start structure, beside which the input will stand.
     """
 
-    def __init__(self, options: InputOptions, parameters: Parameters, energies: list[float], start: Path) -> None:
+    def __init__(
+        self, options: InputOptions, parameters: Parameters, energies: list[float], atoms: int, start: Path
+    ) -> None:
         self.options = options
+        self.atoms = atoms
         self.parameters = parameters
         self.energies = energies
         self.start = start
@@ -238,12 +241,15 @@ class Document:
       </optimizer>
     </motion>"""
         if o.motion == "instanton":
-            return """    <!-- beads spread along the transition state's unstable mode by delta (bohr), then move -->
+            size = 3 * self.atoms
+            return f"""    <!-- beads spread along the transition state's unstable mode by delta (bohr), then move.
+         The Hessian there comes from the model. With a single bead: search for the transition state -->
     <motion mode='instanton'>
       <instanton mode='rate'>
+        <alt_out> -1 </alt_out>
         <delta> 0.1 </delta>
         <opt> nichols </opt>
-        <hessian_init> True </hessian_init>
+        <hessian mode='file' shape='({size}, {size})'> hessian.txt </hessian>
         <hessian_update> powell </hessian_update>
         <hessian_asr> poly </hessian_asr>
         <biggest_step> 0.1 </biggest_step>

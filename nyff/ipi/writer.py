@@ -14,6 +14,7 @@ import numpy as np
 from nyff.errors import InputError
 from nyff.files import atomic_write
 from nyff.ipi.evaluator import ModelEvaluator
+from nyff.ipi.instanton import crossover_temperature, hessian
 from nyff.ipi.load import load_evaluator
 from nyff.ipi.options import InputOptions
 from nyff.ipi.parameters import Parameters
@@ -21,6 +22,8 @@ from nyff.ipi.species import check_species
 from nyff.ipi.template import Document
 from nyff.units import BOHR, HARTREE
 
+ELECTRON_MASSES = 1822.888486
+"""One dalton in electron masses."""
 SMALLEST_CELL = 100.0
 """Edge of the cell in Å; i-PI wants one even for molecules, which have none."""
 
@@ -64,10 +67,27 @@ def write_input(
     start = folder / "start.xyz"
     with atomic_write(start) as temporary:
         temporary.write_text(_start(atoms.get_chemical_symbols(), atoms.positions), encoding="utf-8")
-    document = Document(options, parameters, energies, start)
+    if options.motion == "instanton":
+        _write_hessian(evaluator, atoms.positions / BOHR, atoms.get_masses(), options, folder / "hessian.txt")
+    document = Document(options, parameters, energies, len(atoms), start)
     with atomic_write(folder / "input.xml") as temporary:
         temporary.write_text(document.text(), encoding="utf-8")
     return Written(folder / "input.xml", start, document.commands())
+
+
+def _write_hessian(
+    evaluator: ModelEvaluator, positions: np.ndarray, daltons: np.ndarray, options: InputOptions, path: Path
+) -> None:
+    matrix = hessian(evaluator, positions)
+    if options.nbeads > 1:
+        crossover = crossover_temperature(matrix, daltons * ELECTRON_MASSES)
+        if options.temperature >= crossover:
+            raise InputError(
+                f"above the crossover temperature of {crossover:.0f} K there is no instanton, got "
+                f"{options.temperature:g} K; pass a lower --temperature"
+            )
+    with atomic_write(path) as temporary:
+        np.savetxt(temporary, matrix, fmt="%.16e")
 
 
 def _energy(evaluator: ModelEvaluator, positions: np.ndarray) -> float:
