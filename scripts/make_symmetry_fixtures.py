@@ -1,7 +1,7 @@
 """Make the small molecular-dynamics samples on which the tests of permutational symmetry run.
 
-Each molecule is embedded from its list of bonds, relaxed with GFN2-xTB and then run at 500 K with Langevin dynamics, as
-the molecules of MD17 were. Evenly spaced frames go to ``tests/kernel/data/<name>.npz`` with the keys ``numbers`` [atoms]
+Each molecule is embedded from its list of bonds, relaxed with GFN2-xTB and run at 500 K with Langevin dynamics, as
+the molecules of MD17 were. Evenly spaced frames go to ``tests/kernel/data/<name>.npz``: ``numbers`` [atoms]
 and ``positions`` [frames, atoms, 3] in Å (float32: the tests need shapes, not energies). Needs the ``xtb`` extra.
 
     OMP_NUM_THREADS=1 python scripts/make_symmetry_fixtures.py paracetamol
@@ -118,9 +118,7 @@ def main() -> None:
         check_bonds(atoms, bonds)
         rng = np.random.default_rng(options.seed)
         MaxwellBoltzmannDistribution(atoms, temperature_K=options.temperature, rng=rng)
-        dynamics = Langevin(
-            atoms, 1.0 * units.fs, temperature_K=options.temperature, friction=0.01 / units.fs, rng=rng
-        )
+        dynamics = Langevin(atoms, 1.0 * units.fs, temperature_K=options.temperature, friction=0.01 / units.fs, rng=rng)
         started = time.perf_counter()
         dynamics.run(2000)
         stride = int(picoseconds * 1000 / options.frames)
