@@ -8,6 +8,7 @@ preconditioners may then ask for its diagonal blocks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -43,6 +44,25 @@ class LinearOperator(ABC):
     def to_dense(self, progress: object = None) -> Tensor:
         """A itself [n, n]: 8 n² bytes."""
         return self.columns(torch.arange(self.n, device=self.device))
+
+
+@runtime_checkable
+class Restricted(Protocol):
+    """An operator A = Qᵀ Â Q that is a larger one, Â = ``kernel``, in the coordinates of an orthonormal basis Q.
+
+    Preconditioners made of blocks of Â rather than of A need Q; :class:`nyff.kernel.internal.InternalKernel` is one.
+    """
+
+    @property
+    def kernel(self) -> LinearOperator: ...
+
+    def to_internal(self, v: Tensor) -> Tensor:
+        """Qᵀ v."""
+        ...
+
+    def to_cartesian(self, v: Tensor) -> Tensor:
+        """Q v."""
+        ...
 
 
 class Dense(LinearOperator):
