@@ -70,12 +70,10 @@ def structures(count: int, seed: int) -> np.ndarray:
     return shape + 0.1 * np.random.default_rng(seed).normal(size=(count, N_ATOMS, 3))
 
 
-@pytest.fixture(scope="module")
-def ethanol() -> tuple[ForceField, np.ndarray]:
+@pytest.fixture
+def trained(small_fit: nyff.FitResult, ethanol: nyff.Dataset) -> tuple[ForceField, np.ndarray]:
     """A real model, and structures it did not train on."""
-    data = nyff.datasets.ethanol()
-    result = nyff.fit(data, n_train=40, lengthscale=10.0, solver="cholesky")
-    return result.model, data.positions[result.split.test[:3]]
+    return small_fit.model, ethanol.positions[small_fit.split.test[:3]]
 
 
 @pytest.mark.parametrize("with_energies", [False, True])
@@ -115,8 +113,8 @@ def test_scalars_are_the_derivatives_they_claim_to_be(name):
         assert torch.allclose(c.detach(), expected, rtol=1e-9, atol=1e-11)
 
 
-def test_against_finite_differences(ethanol):
-    model, positions = ethanol
+def test_against_finite_differences(trained):
+    model, positions = trained
     analytic = model.hessian(positions)
     n = analytic.shape[1]
     steps = np.eye(n).reshape(n, -1, 3)[:, None]
@@ -131,17 +129,17 @@ def test_against_finite_differences(ethanol):
     assert np.abs(analytic - numerical).max() < 1e-6 * np.abs(analytic).max()
 
 
-def test_is_exactly_symmetric_and_blind_to_translation(ethanol):
-    model, positions = ethanol
+def test_is_exactly_symmetric_and_blind_to_translation(trained):
+    model, positions = trained
     h = model.hessian(positions)
     assert np.array_equal(h, h.swapaxes(1, 2))
     translations = np.tile(np.eye(3), (model.n_atoms, 1))
     assert np.abs(h @ translations).max() < 1e-11 * np.abs(h).max()
 
 
-def test_rotation_turns_forces(ethanol):
+def test_rotation_turns_forces(trained):
     """E(Rr) = E(r) differentiated twice: H (ω×r) = −ω×F; so rotations are in the null space where forces vanish."""
-    model, positions = ethanol
+    model, positions = trained
     _, forces = model.predict(positions)
     for omega in np.eye(3):
         turn = np.cross(omega, positions)
@@ -151,8 +149,8 @@ def test_rotation_turns_forces(ethanol):
         assert np.abs(dense - product.reshape(dense.shape)).max() < 1e-10
 
 
-def test_symmetry_permutes_the_hessian(ethanol):
-    model, positions = ethanol
+def test_symmetry_permutes_the_hessian(trained):
+    model, positions = trained
     permutation = model.permutations[-1]
     n = model.n_atoms
     h = model.hessian(positions).reshape(-1, n, 3, n, 3)
@@ -160,11 +158,9 @@ def test_symmetry_permutes_the_hessian(ethanol):
     assert np.abs(exchanged - h[:, permutation][:, :, :, permutation]).max() < 1e-9 * np.abs(h).max()
 
 
-def test_at_a_training_structure(ethanol):
+def test_at_a_training_structure(small_fit):
     """There d = 0, and c3 of Matérn 5/2 is infinite: its limit is zero, and the Hessian continuous."""
-    model, _ = ethanol
-    data = nyff.datasets.ethanol()
-    positions = data.positions[model.metadata["training"]["train_indices"][:1]]
+    model, positions = small_fit.model, small_fit.problem.dataset.positions[:1]
     h = model.hessian(positions)
     near = model.hessian(positions + 1e-9)
     nudged = positions.copy()
@@ -174,8 +170,8 @@ def test_at_a_training_structure(ethanol):
     assert np.abs(h - model.hessian(nudged)).max() < 1e-4 * np.abs(h).max()
 
 
-def test_tiles_do_not_change_the_result(ethanol, monkeypatch):
-    model, positions = ethanol
+def test_tiles_do_not_change_the_result(trained, monkeypatch):
+    model, positions = trained
     vectors = np.random.default_rng(0).normal(size=(len(positions), 4, model.n_atoms, 3))
     whole, product = model.hessian(positions), model.hessian_vector_product(positions, vectors)
     # Seven training structures at a time, one row at a time, one vector at a time.
@@ -184,8 +180,8 @@ def test_tiles_do_not_change_the_result(ethanol, monkeypatch):
     assert np.abs(model.hessian_vector_product(positions, vectors) - product).max() < 1e-12 * np.abs(product).max()
 
 
-def test_numpy_and_torch(ethanol):
-    model, positions = ethanol
+def test_numpy_and_torch(trained):
+    model, positions = trained
     h = model.hessian(torch.tensor(positions, dtype=torch.float32))
     assert isinstance(h, torch.Tensor)
     assert h.dtype == torch.float64
@@ -196,8 +192,8 @@ def test_numpy_and_torch(ethanol):
     assert one.shape == positions.shape
 
 
-def test_wrong_shapes_are_refused(ethanol):
-    model, positions = ethanol
+def test_wrong_shapes_are_refused(trained):
+    model, positions = trained
     with pytest.raises(InputError, match=r"\[frames, atoms, 3\], got \[9, 3\]; add a leading axis"):
         model.hessian(positions[0])
     with pytest.raises(InputError, match="the model is for 9 atoms, got positions of 8"):
@@ -217,8 +213,8 @@ def test_energy_coefficients_survive_saving(tmp_path):
     assert torch.equal(back.to("cpu").energy_coefficients, model.energy_coefficients)
 
 
-def test_calculator(ethanol):
-    model, positions = ethanol
+def test_calculator(trained):
+    model, positions = trained
     atoms = Atoms(numbers=model.numbers, positions=positions[0])
     calculator = NyffCalculator(model)
     found = calculator.get_hessian(atoms)
