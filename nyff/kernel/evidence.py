@@ -109,7 +109,8 @@ class Evidence:
         self.graph = bond_graph(self.numbers, typical)
         self._counts = counting_pairs(self.graph, REACH)
         self._stars = {atom: [] for atom in range(n_atoms)}
-        for star in stars(self.graph):
+        self._all_stars = stars(self.graph)
+        for star in self._all_stars:
             for atom in star:
                 self._stars[atom].append(star)
 
@@ -143,14 +144,16 @@ class Evidence:
             pair, target = (int(i[worst]), int(j[worst])), (int(image[i[worst]]), int(image[j[worst]]))
             words = f"{self._span(*pair)} and {self._span(*target)} are kept apart in the data"
             best = Support(float(overlaps[worst]), sign < 0, words)
-        for star in sorted({star for group in self._stars.values() for star in group}):
-            goal = tuple(int(image[atom]) for atom in star)
-            if sign > 0 and goal == star:
-                continue
-            common = float(overlap(self.handedness(*star), sign * self.handedness(*goal)))
-            if common < best.value:
-                change = "keep" if sign < 0 else "invert"
-                best = Support(common, sign < 0, f"it would {change} the handedness at {self.name(star[0])}", star[0])
+        compared = [star for star in self._all_stars if sign < 0 or any(image[atom] != atom for atom in star)]
+        if compared:
+            goals = [tuple(int(image[atom]) for atom in star) for star in compared]
+            kept = np.stack([self.handedness(*star) for star in compared])
+            overlaps = overlap(kept, sign * np.stack([self.handedness(*goal) for goal in goals]))
+            worst = int(np.argmin(overlaps))
+            if overlaps[worst] < best.value:
+                centre, change = compared[worst][0], "keep" if sign < 0 else "invert"
+                words = f"it would {change} the handedness at {self.name(centre)}"
+                best = Support(float(overlaps[worst]), sign < 0, words, centre)
         return best
 
     def best_support(self, permutation: ArrayLike) -> Support:

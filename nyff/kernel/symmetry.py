@@ -157,10 +157,13 @@ def find_symmetry(
     by_bonds = generators(order, [bond_relation(evidence.graph)])
     judged = {p.tobytes(): (p, evidence.best_support(p)) for p in [*feasible.permutations, *by_bonds.permutations]}
     named = list(judged.values())
-    matched = [(p, evidence.best_support(p)) for p in _matches(evidence) if p.tobytes() not in judged]
-    supported = [candidate for candidate in [*named, *matched] if candidate[1].enough]
-
+    supported = [candidate for candidate in named if candidate[1].enough]
     group = _fit(supported, len(numbers), max_permutations)
+    known = {row.tobytes() for row in group}
+    matched = [(p, evidence.best_support(p)) for p in _matches(evidence) if p.tobytes() not in known | judged.keys()]
+    if any(support.enough for _, support in matched):
+        supported += [candidate for candidate in matched if candidate[1].enough]
+        group = _fit(supported, len(numbers), max_permutations)
     members = {row.tobytes() for row in group}
     missing = [(p, support) for p, support in named if p.tobytes() not in members]
     no_room = f"the group would have more than {max_permutations} permutations"
@@ -205,8 +208,10 @@ def _fit(candidates: list[tuple[IntArray, Support]], n_atoms: int, limit: int) -
     kept: list[IntArray] = []
     group = np.arange(n_atoms, dtype=np.int64)[None]
     for permutation, _ in sorted(candidates, key=rank):
+        if (group == permutation).all(axis=1).any():
+            continue
         larger = generate_group([*kept, permutation], n_atoms, limit)
-        if larger is not None and len(larger) > len(group):
+        if larger is not None:
             kept.append(permutation)
             group = larger
     return group

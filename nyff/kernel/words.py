@@ -48,7 +48,7 @@ def describe_motion(permutation: IntArray, numbers: IntArray, graph: nx.Graph | 
         return "nothing moves"
     suffix = ", as in the mirror image" if mirror else ""
     order = max(len(cycle) for cycle in turns)
-    if order == 2 and len(turns) <= 3 and (graph is None or all(graph.degree[a] == 1 for pair in turns for a in pair)):
+    if order == 2 and len(turns) <= 3 and (graph is None or all(graph.degree[a] <= 1 for pair in turns for a in pair)):
         swaps = [" and ".join(_names(pair, numbers)) for pair in turns]
         return f"exchange of {', together with '.join(swaps)}{suffix}"
     centre = _common_centre(turns[0], graph) if graph is not None and len(turns) == 1 else None
@@ -69,7 +69,7 @@ def _kind(permutation: IntArray, turns: list[list[int]], graph: nx.Graph, number
     order = max(len(cycle) for cycle in turns)
     fold = _FOLD.get(order, f"{order}-fold")
     if not skeleton:
-        return f"joint {fold} turn"
+        return f"{fold} turn"
     rings = [part for part in _ring_systems(graph) if skeleton <= part]
     if rings:
         whole = len(rings[0]) == sum(1 for atom in graph if graph.degree[atom] > 1)
