@@ -153,7 +153,8 @@ def find_symmetry(
     evidence = Evidence(numbers, positions, _fold(dataset))
     order = visiting_order(evidence.graph)
 
-    feasible = generators(order, [partial(evidence.images, sign=sign) for sign in (1, -1)])
+    relations = [partial(evidence.images, sign=sign) for sign in (1, -1)]
+    feasible = generators(order, relations, all_searches=5_000 + 75 * len(numbers))
     by_bonds = generators(order, [bond_relation(evidence.graph)])
     judged = {p.tobytes(): (p, evidence.best_support(p)) for p in [*feasible.permutations, *by_bonds.permutations]}
     named = list(judged.values())
