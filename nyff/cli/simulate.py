@@ -24,7 +24,7 @@ def md(
     ensemble: Annotated[str, typer.Option(help="nve, langevin or nose-hoover.")] = "langevin",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
     timestep: Annotated[str, typer.Option(help="fs, or with a unit.")] = "0.5fs",
-    time: Annotated[str, typer.Option(help="How long to simulate.")] = "10ps",
+    time: Annotated[str | None, typer.Option(help="How long to simulate: 10ps; on --resume the new total.")] = None,
     friction: Annotated[float, typer.Option(help="Of Langevin, 1/fs.")] = 0.01,
     thermostat_time: Annotated[str, typer.Option(help="Period of the Nosé–Hoover chain.")] = "50fs",
     seed: Annotated[int, typer.Option(help="Same seed, same trajectory.")] = 0,
@@ -44,7 +44,7 @@ def md(
     try:
         with md_display() as progress:
             if resume is not None:
-                result = resume_md(resume, progress=progress)
+                result = resume_md(resume, time=time, progress=progress)
             else:
                 if model is None or structure is None:
                     raise InputError("give a model and a start structure: nyff md MODEL STRUCTURE")
@@ -55,7 +55,7 @@ def md(
                     ensemble=ensemble,
                     temperature=temperature,
                     timestep=timestep,
-                    time=time,
+                    time=time or "10ps",
                     friction=friction,
                     thermostat_time=thermostat_time,
                     seed=seed,
@@ -71,7 +71,7 @@ def md(
         sys.exit(130)
     say(
         f"{result.steps} steps, {result.time_fs / 1000:g} ps, {result.steps_per_second:.0f} steps/s; "
-        f"log: {folder / 'md.csv'}   trajectory: {folder / ('trajectory.' + trajectory)}"
+        f"log: {folder / 'md.csv'}   trajectory: {result.trajectory}"
     )
 
 
@@ -83,7 +83,9 @@ def relax(
     max_steps: Annotated[int, typer.Option(help="Give up after so many.")] = 500,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     trajectory: Annotated[Path | None, typer.Option(help="Keep all steps in this .xyz or .traj.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the relaxed structure goes.")] = Path("relaxed.xyz"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the relaxed structure goes.")] = Path(
+        "relaxed.xyz"
+    ),
 ) -> None:
     """Relax a structure to the nearest minimum."""
     from nyff.errors import InputError
@@ -92,7 +94,13 @@ def relax(
     if output.exists():
         raise InputError(f"{output} exists already and is not overwritten; choose another -o or remove it")
     result = run_relax(
-        model, read_structure(structure), fmax=fmax, optimizer=optimizer, max_steps=max_steps, device=device, trajectory=trajectory
+        model,
+        read_structure(structure),
+        fmax=fmax,
+        optimizer=optimizer,
+        max_steps=max_steps,
+        device=device,
+        trajectory=trajectory,
     )
     write_structure(output, result.atoms)
     say(f"{result.message}\nstructure: {output}")

@@ -13,7 +13,7 @@ from nyff.cli.console import errors_in_words, free_folder, say, training_display
 
 def train(
     data: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(help="Labelled structures: extended XYZ, .traj, .db or .npz; several files or a folder."),
     ] = None,
     n_train: Annotated[int | None, typer.Option("-n", "--n-train", help="Training structures.")] = None,
@@ -27,7 +27,9 @@ def train(
     permutations: Annotated[str, typer.Option(help="auto, none or a file with one permutation a line.")] = "auto",
     solver: Annotated[str, typer.Option(help="auto, cholesky or cg.")] = "auto",
     preconditioner: Annotated[str, typer.Option(help="auto or a name; see `nyff precond --help`.")] = "auto",
-    columns: Annotated[str, typer.Option(help="Size of the preconditioner: auto, paper, or a number of columns.")] = "auto",
+    columns: Annotated[
+        str, typer.Option(help="Size of the preconditioner: auto, paper, or a number of columns.")
+    ] = "auto",
     tolerance: Annotated[float, typer.Option(help="Relative residual at which CG stops.")] = 1e-4,
     max_memory: Annotated[str | None, typer.Option(help="Such as 4GB; default: a share of what is free.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -38,7 +40,9 @@ def train(
     ] = None,
     energy_key: Annotated[str | None, typer.Option(help="Name of the energies in the file.")] = None,
     forces_key: Annotated[str | None, typer.Option(help="Name of the forces in the file.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
+    ] = None,
 ) -> None:
     """Train a force field and write a run folder with the model, its errors and a report."""
     from nyff.errors import InputError
@@ -53,7 +57,9 @@ def train(
                 result = resume_run(resume, progress=progress, planned=lambda plan: say(str(plan)))
             else:
                 if not data:
-                    raise InputError(f"no data given; name a file with labelled structures, or {BUNDLED} for a first try")
+                    raise InputError(
+                        f"no data given; name a file with labelled structures, or {BUNDLED} for a first try"
+                    )
                 settings = Settings(
                     lengthscale=lengthscale,
                     regularization=regularization,
@@ -69,7 +75,7 @@ def train(
                     seed=seed,
                 )
                 result = train_run(
-                    [str(d) for d in data],
+                    data,
                     output=folder,
                     settings=settings,
                     n_train=n_train,

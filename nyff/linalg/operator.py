@@ -8,6 +8,7 @@ preconditioners may then ask for its diagonal blocks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -41,7 +42,7 @@ class LinearOperator(ABC):
         """The diagonal [n]."""
         return self.diagonal_blocks().diagonal(dim1=-2, dim2=-1).reshape(-1)
 
-    def to_dense(self, progress: object = None) -> Tensor:
+    def to_dense(self, progress: Callable[[float], None] | None = None) -> Tensor:
         """A itself [n, n]: 8 n² bytes."""
         return self.columns(torch.arange(self.n, device=self.device))
 
@@ -88,5 +89,5 @@ class Dense(LinearOperator):
         blocks = self.matrix.view(self.n // b, b, self.n // b, b)
         return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
 
-    def to_dense(self, progress: object = None) -> Tensor:
+    def to_dense(self, progress: Callable[[float], None] | None = None) -> Tensor:
         return self.matrix.clone()

@@ -41,13 +41,23 @@ def save_state(path: str | Path, state: CGState, resolved: dict[str, Any]) -> No
 def load_state(path: str | Path, device: str) -> tuple[CGState, dict[str, Any]]:
     """The state and settings that :func:`save_state` wrote; raises :class:`FileFormatError` for a damaged file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             x, r, p = (torch.tensor(archive[name], device=device) for name in "xrp")
             history = [Record(int(i), float(residual), float(s)) for i, residual, s in archive["history"]]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"cannot read the checkpoint {path} ({error}); delete it to start the run again") from error
+        raise FileFormatError(
+            f"cannot read the checkpoint {path} ({error}); delete it to start the run again"
+        ) from error
     state = CGState(
-        x, r, p, header["rho"], header["iteration"], header["seconds"], header["since_truth"], header["last_truth"], history
+        x,
+        r,
+        p,
+        header["rho"],
+        header["iteration"],
+        header["seconds"],
+        header["since_truth"],
+        header["last_truth"],
+        history,
     )
     return state, header["resolved"]

@@ -71,4 +71,6 @@ def require_same_molecule(model: ForceField, numbers: NDArray[np.int64]) -> None
     got, wanted = (" ".join(element_symbols(n)) for n in (np.asarray(numbers), model.numbers))
     if sorted(numbers) == sorted(model.numbers):
         raise InputError(f"the atoms are in another order than the model's: got {got}, wanted {wanted}; reorder them")
-    raise InputError(f"the model is for another molecule: got {got}, wanted {wanted}; use a model trained on these atoms")
+    raise InputError(
+        f"the model is for another molecule: got {got}, wanted {wanted}; use a model trained on these atoms"
+    )

@@ -49,7 +49,9 @@ def choose_lengthscale(
         size = min(size, max(2, (3 * len(order)) // 4))
         held_out = order[size:][:_VALIDATION]
     if not len(held_out):
-        return Choice(10.0, {}, ["too few structures to choose a length scale: 10 was taken; give one with --lengthscale"])
+        return Choice(
+            10.0, {}, ["too few structures to choose a length scale: 10 was taken; give one with --lengthscale"]
+        )
     subset, judge = dataset[np.sort(order[:size])], dataset[np.sort(held_out)]
     errors: dict[float, float] = {}
     for i, lengthscale in enumerate(GRID):

@@ -24,7 +24,9 @@ def parse_bytes(size: str | int | float) -> int:
     else:
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", size)
         if match is None or match[2].upper() not in _UNITS:
-            raise InputError(f"cannot read the memory limit {size!r}; write a number with a unit, for example 4GB or 512MiB")
+            raise InputError(
+                f"cannot read the memory limit {size!r}; write a number with a unit, for example 4GB or 512MiB"
+            )
         value = float(match[1]) * _UNITS[match[2].upper()]
     if not 0 < value < float("inf"):
         raise InputError(f"the memory limit must be positive, got {size!r}; for example 4GB")

@@ -103,10 +103,14 @@ def make_plan(
     if solver == "auto":
         fits = direct_bytes <= limit
         chosen = "cholesky" if fits and direct <= iterative else "cg"
-        other = f"CG would take about {_duration(iterative)}" if chosen == "cholesky" else (
-            f"a Cholesky factorisation would take {_duration(direct)}"
-            if fits
-            else f"a Cholesky factorisation would need {format_bytes(direct_bytes)}"
+        other = (
+            f"CG would take about {_duration(iterative)}"
+            if chosen == "cholesky"
+            else (
+                f"a Cholesky factorisation would take {_duration(direct)}"
+                if fits
+                else f"a Cholesky factorisation would need {format_bytes(direct_bytes)}"
+            )
         )
         reason = other
     else:

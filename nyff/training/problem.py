@@ -13,13 +13,15 @@ from torch import Tensor
 
 from nyff.data.dataset import Dataset
 from nyff.errors import InputError
-from nyff.training.settings import Settings
+from nyff.kernel.cell import checked_cell
+from nyff.kernel.descriptor import PairDescriptor
 from nyff.kernel.force_kernel import ForceKernel
 from nyff.kernel.group import check_group, pair_permutations
 from nyff.kernel.internal import InternalKernel, internal_basis
 from nyff.kernel.radial import make_radial
 from nyff.kernel.symmetry import find_permutations
 from nyff.model.force_field import ForceField
+from nyff.training.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,16 @@ def build_problem(
     scale = float(forces.std(unbiased=False))
     if not scale > 0:
         raise InputError("all forces are the same, there is nothing to learn; check the forces in the data")
+    cell = checked_cell(dataset.cell, dataset.pbc) if dataset.cell is not None and any(dataset.pbc) else None
     kernel = ForceKernel(
         positions,
         make_radial(settings.kernel, lengthscale),
         torch.as_tensor(pair_permutations(permutations)),
         descriptor_power=settings.descriptor_power,
+        cell=cell,
         max_bytes=max_bytes,
     )
-    operator = InternalKernel(kernel, internal_basis(positions))
+    operator = InternalKernel(kernel, internal_basis(positions, cell))
     labels = operator.to_internal(forces) / scale
     total = float(forces.norm()) / scale
     rigid = max(total**2 - float(labels.norm()) ** 2, 0.0) ** 0.5
@@ -100,7 +104,8 @@ def build_model(problem: Problem, solution: Tensor, provenance: Mapping[str, Any
         descriptor_power=kernel.descriptor.power,
         scale=problem.scale,
         energy_offset=0.0,
-        metadata={"training": dict(provenance), "domain": _domain(problem.dataset)},
+        metadata={"training": dict(provenance), "domain": _domain(problem.dataset, kernel.descriptor)},
+        cell=kernel.descriptor.cell,
     )
     if problem.dataset.energies is None:
         return model
@@ -110,10 +115,10 @@ def build_model(problem: Problem, solution: Tensor, provenance: Mapping[str, Any
     return replace(model, energy_offset=float(np.mean(problem.dataset.energies - predicted)))
 
 
-def _domain(dataset: Dataset) -> dict[str, Any]:
+def _domain(dataset: Dataset, descriptor: PairDescriptor) -> dict[str, Any]:
     """What the training set spans, for the checks that stop a simulation outside of it."""
-    i, j = np.tril_indices(dataset.n_atoms, -1)
-    distances = np.linalg.norm(dataset.positions[:, i] - dataset.positions[:, j], axis=-1)
+    arrows = descriptor.arrows(torch.tensor(dataset.positions, device=descriptor.device))
+    distances = arrows.norm(dim=-1).cpu().numpy()
     domain: dict[str, Any] = {
         "min_distance": distances.min(0).tolist(),
         "max_distance": distances.max(0).tolist(),

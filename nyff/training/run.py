@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,11 +36,12 @@ from nyff.data.check import check
 from nyff.data.dataset import Dataset
 from nyff.data.io import read_dataset
 from nyff.data.split import Split, split
-from nyff.errors import FileFormatError, InputError
+from nyff.errors import FileFormatError, InputError, MemoryLimitError
 from nyff.files import atomic_write, new_folder
 from nyff.interrupt import deferred_signals
 from nyff.linalg.cg import CGState
-from nyff.linalg.solution import Record, Status
+from nyff.linalg.solution import Record
+from nyff.model.file import checked_device
 from nyff.training.checkpoint import load_state, save_state
 from nyff.training.plan import Plan
 from nyff.training.settings import Settings
@@ -71,6 +73,7 @@ def train_run(
     Raises :class:`~nyff.training.solve.Interrupted` on Ctrl-C or SIGTERM, after a checkpoint; errors in data or
     settings are raised before the folder is created.
     """
+    checked_device(settings.device)
     files = [str(f) for f in ([data] if isinstance(data, (str, Path)) else data)]
     source = {"files": files, "units": units, "energy_key": energy_key, "forces_key": forces_key}
     dataset = _read(source)
@@ -88,7 +91,12 @@ def train_run(
     }
     _write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     _write_text(folder / "split.json", json.dumps(splitting.to_dict()))
-    return _execute(folder, dataset, splitting, settings, None, checkpoint_seconds, progress, planned)
+    try:
+        return _execute(folder, dataset, splitting, settings, None, checkpoint_seconds, progress, planned)
+    except (InputError, MemoryLimitError):
+        # Refused before any work was done: leave nothing that would be in the way of the next try.
+        shutil.rmtree(folder)
+        raise
 
 
 def resume_run(
@@ -109,7 +117,9 @@ def resume_run(
         settings = Settings(**config["settings"])
         source, interval = config["data"], float(config["checkpoint_seconds"])
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise FileFormatError(f"the run in {folder} cannot be resumed, its config.yaml or split.json is damaged ({error})") from error
+        raise FileFormatError(
+            f"the run in {folder} cannot be resumed, its config.yaml or split.json is damaged ({error})"
+        ) from error
     dataset = _read(source)
     if dataset.fingerprint() != source["fingerprint_sha256"]:
         raise InputError(f"the data of the run in {folder} have changed since it started; train anew with another -o")
@@ -153,9 +163,6 @@ def _execute(
         except Interrupted as stopped:
             _LOG.info("interrupted while %s", stopped)
             raise
-        if result.solution.status is Status.INTERRUPTED:
-            _LOG.info("interrupted at a relative residual of %.2e", result.solution.relative_residual)
-            raise Interrupted("solving")
         _write_results(folder, result, dataset)
         (folder / "checkpoint.npz").unlink(missing_ok=True)
         _LOG.info("done: %s", json.dumps(result.metrics))
@@ -187,7 +194,7 @@ def _write_predictions(path: Path, result: FitResult, dataset: Dataset) -> None:
     evaluation = result.evaluation
     assert evaluation is not None
     index = result.split.test if len(result.split.test) else result.split.valid
-    arrays = {
+    arrays: dict[str, Any] = {
         "numbers": dataset.numbers,
         "frames": dataset.frames[index],
         "positions": dataset.positions[index],

@@ -63,7 +63,7 @@ class Watcher:
 
 
 class Interrupted(Exception):
-    """The caller asked to stop in a stage that is repeated, not continued, on resuming."""
+    """The caller asked to stop; the message is the stage. Only a solve by CG has a state to continue from."""
 
 
 def solve(
@@ -92,6 +92,8 @@ def solve(
         monitor=watcher.step,
         state=state,
     )
+    if solution.status is Status.INTERRUPTED:
+        raise Interrupted("solving")
     return solution, preconditioner
 
 

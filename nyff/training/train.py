@@ -166,7 +166,9 @@ def fit_with(
     if solution.status is Status.NOT_POSITIVE and solution.method == "cholesky":
         raise NyffError(f"the kernel matrix could not be factored: {solution.status.advice}")
     if not solution.converged:
-        hints.append(f"{solution.status.value} at a relative residual of {solution.relative_residual:.1e}: {solution.status.advice}")
+        hints.append(
+            f"{solution.status.value} at a relative residual of {solution.relative_residual:.1e}: {solution.status.advice}"
+        )
 
     watcher.tell("testing")
     model = build_model(problem, solution.value, _provenance(dataset, splitting, settings, solution))

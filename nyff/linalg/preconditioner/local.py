@@ -31,6 +31,8 @@ from torch import Tensor
 
 from nyff.linalg.preconditioner.base import BuildCost, Preconditioner
 
+OVERSAMPLING = 2.5
+"""Pivots for each column of memory that is kept."""
 _ROUNDS = 2
 _PANEL = 4096
 # Columns with s² above this keep float64: float32 would change 1/(1 + s²) by more than about a thousandth.
