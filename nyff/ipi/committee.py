@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nyff.errors import InputError
-from nyff.ipi.evaluator import Predicts
+from nyff.ipi.evaluator import HasHessian, Predicts
 from nyff.ipi.species import formula
 
 
@@ -42,3 +42,10 @@ class Committee:
         """Mean energies [B] eV and forces [B, N, 3] eV/Å."""
         energies, forces = self.committee(positions)
         return energies.mean(0), forces.mean(0)
+
+    def hessian(self, positions: np.ndarray) -> np.ndarray:
+        """Mean second derivatives [B, 3N, 3N] eV/Å², of members that know theirs."""
+        known = [member.hessian(positions) for member in self.members if isinstance(member, HasHessian)]
+        if len(known) < len(self.members):
+            raise InputError("not all members of the committee know their second derivatives; use a single model")
+        return np.mean(known, axis=0)

@@ -58,6 +58,14 @@ class HasUncertainty(Protocol):
         """Standard deviations [B, N, 3] eV/Å."""
 
 
+@runtime_checkable
+class HasHessian(Protocol):
+    """A model that knows its second derivatives."""
+
+    def hessian(self, positions: np.ndarray) -> np.ndarray:
+        """Second derivatives [B, 3N, 3N] of the energy, eV/Å²."""
+
+
 class Refused(SimulationError):
     """No answer can be given for a structure.
 

@@ -1,4 +1,4 @@
-"""Where an instanton starts: the Hessian at a transition state, and the temperature below which there is one.
+"""Where an instanton starts: at a transition state, and below the temperature at which there is one.
 
 At a saddle with one unstable mode of frequency ω‡ the barrier is crossed by tunnelling below the crossover temperature
 T_c = ħω‡/2πk (J. O. Richardson, Int. Rev. Phys. Chem. 37, 171 (2018), doi:10.1080/0144235X.2018.1472353); above it the
@@ -10,24 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from nyff.errors import InputError
-from nyff.ipi.evaluator import Evaluate
 from nyff.ipi.gle import INVERSE_CM
 from nyff.units import HARTREE, KB
 
-STEP = 2e-3
-"""Displacement of the finite differences, bohr."""
 UNSTABLE_CM = 30.0
 """Imaginary frequencies below this are rotations of a structure that is not exactly stationary."""
-
-
-def hessian(evaluate: Evaluate, positions: np.ndarray) -> np.ndarray:
-    """Second derivatives [3N, 3N] of the energy at ``positions`` [N, 3], by central differences; atomic units."""
-    n = positions.size
-    steps = STEP * np.eye(n).reshape(n, *positions.shape)
-    displaced = np.concatenate([positions + steps, positions - steps])
-    forces = evaluate(displaced, np.zeros((2 * n, 3, 3))).forces.reshape(2, n, n)
-    matrix = (forces[1] - forces[0]) / (2 * STEP)
-    return (matrix + matrix.T) / 2
 
 
 def crossover_temperature(matrix: np.ndarray, masses: np.ndarray) -> float:

@@ -132,8 +132,8 @@ class Document:
         # members of a committee reach i-PI in the extras, past its offset
         zero, offset = energy, ""
         if not self._has_members:
-            zero, offset = 0.0, f"\n    <offset units='electronvolt'> {energy:.10f} </offset>"
-        inside = f"""<!-- the energy zero is that of the start structure -->{offset}
+            zero, offset = 0.0, f"\n    <offset> {energy / HARTREE:.12f} </offset>"
+        inside = f"""<!-- the energy zero is that of the start structure, in hartree -->{offset}
     <!-- the model, and the file whose atoms must be the model's, in its order -->
     <parameters> {{ {self._parameters(model, zero)} }} </parameters>
     <!-- all beads in one call of the model -->

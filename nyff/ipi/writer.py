@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nyff.errors import InputError
 from nyff.files import atomic_write
-from nyff.ipi.evaluator import ModelEvaluator
-from nyff.ipi.instanton import crossover_temperature, hessian
+from nyff.ipi.evaluator import HasHessian, ModelEvaluator, Predicts
+from nyff.ipi.instanton import crossover_temperature
 from nyff.ipi.load import load_evaluator
 from nyff.ipi.options import InputOptions
 from nyff.ipi.parameters import Parameters
 from nyff.ipi.species import check_species
 from nyff.ipi.template import Document
 from nyff.units import BOHR, HARTREE
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 ELECTRON_MASSES = 1822.888486
 """One dalton in electron masses."""
@@ -68,19 +72,20 @@ def write_input(
     with atomic_write(start) as temporary:
         temporary.write_text(_start(atoms.get_chemical_symbols(), atoms.positions), encoding="utf-8")
     if options.motion == "instanton":
-        _write_hessian(evaluator, atoms.positions / BOHR, atoms.get_masses(), options, folder / "hessian.txt")
+        _write_hessian(evaluator.model, atoms, options, folder / "hessian.txt")
     document = Document(options, parameters, energies, len(atoms), start)
     with atomic_write(folder / "input.xml") as temporary:
         temporary.write_text(document.text(), encoding="utf-8")
     return Written(folder / "input.xml", start, document.commands())
 
 
-def _write_hessian(
-    evaluator: ModelEvaluator, positions: np.ndarray, daltons: np.ndarray, options: InputOptions, path: Path
-) -> None:
-    matrix = hessian(evaluator, positions)
+def _write_hessian(model: Predicts, atoms: Atoms, options: InputOptions, path: Path) -> None:
+    """Second derivatives at the start, in atomic units: i-PI spreads the beads along the unstable mode."""
+    if not isinstance(model, HasHessian):
+        raise InputError("this model has no second derivatives, which an instanton starts from; use a trained model")
+    matrix = np.asarray(model.hessian(atoms.positions[None]))[0] * (BOHR**2 / HARTREE)
     if options.nbeads > 1:
-        crossover = crossover_temperature(matrix, daltons * ELECTRON_MASSES)
+        crossover = crossover_temperature(matrix, atoms.get_masses() * ELECTRON_MASSES)
         if options.temperature >= crossover:
             raise InputError(
                 f"above the crossover temperature of {crossover:.0f} K there is no instanton, got "

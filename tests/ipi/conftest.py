@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PREFIX = "/tmp/ipi_"
-SECONDS = 60.0
+SECONDS = 120.0
 """No test waits longer than this for a process."""
 
 
