@@ -19,10 +19,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nyff.errors import InputError
+from nyff.kernel.cell import MinimumImage
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,19 @@ class Geometry:
 
 
 class PairDescriptor:
-    """Inverse pair distances to the power ``p`` of ``n_atoms`` atoms, on one device."""
+    """Inverse pair distances to the power ``p`` of ``n_atoms`` atoms, on one device.
 
-    def __init__(self, n_atoms: int, power: float = 1.0, device: torch.device | str = "cpu"):
+    With ``cell`` [3, 3] (see :mod:`nyff.kernel.cell`) distances are those of nearest images.
+    """
+
+    def __init__(
+        self,
+        n_atoms: int,
+        power: float = 1.0,
+        device: torch.device | str = "cpu",
+        cell: NDArray[np.float64] | None = None,
+        image: str = "nearest",
+    ):
         if n_atoms < 2:
             raise InputError(f"a descriptor of pair distances needs at least 2 atoms, got {n_atoms}")
         if not (0 < power < float("inf")):
@@ -51,6 +64,8 @@ class PairDescriptor:
         self.n_pairs = n_atoms * (n_atoms - 1) // 2
         self.power = float(power)
         self.device = torch.device(device)
+        self.cell = cell
+        self._fold = None if cell is None else MinimumImage(cell, image, self.device)
         pairs = torch.tril_indices(n_atoms, n_atoms, -1, device=self.device)
         self.first, self.second = pairs[0], pairs[1]
         # For each atom the N−1 pairs it is in, and the sign of g there: a scatter written as a gather, which is
@@ -65,9 +80,14 @@ class PairDescriptor:
         ).to(torch.float64)
         self._sign_of_atom = sign[others].view(n_atoms, n_atoms - 1)
 
+    def arrows(self, positions: Tensor) -> Tensor:
+        """r_i − r_j of all pairs [..., pairs, 3], through the cell where that is shorter."""
+        delta = positions[..., self.first, :] - positions[..., self.second, :]
+        return delta if self._fold is None else self._fold(delta)
+
     def __call__(self, positions: Tensor) -> Geometry:
         """Descriptor and Jacobian at ``positions`` [..., atoms, 3] Å."""
-        delta = positions[..., self.first, :] - positions[..., self.second, :]
+        delta = self.arrows(positions)
         square = (delta * delta).sum(-1)
         x = square.pow(-0.5 * self.power)
         return Geometry(x, delta * (x / square * -self.power).unsqueeze(-1))

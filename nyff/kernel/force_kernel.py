@@ -24,7 +24,9 @@ the digits that squared distances would lose.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nyff.errors import InputError
@@ -46,7 +48,8 @@ class ForceKernel(LinearOperator):
     """K of the structures at ``positions`` [frames, atoms, 3] Å, for force components in the order (frame, atom, xyz).
 
     ``pair_permutations`` [permutations, pairs] are the symmetries as they act on the descriptor (see
-    :func:`nyff.kernel.symmetry.pair_permutations`). ``max_bytes`` is what the kept scalars may take.
+    :func:`nyff.kernel.symmetry.pair_permutations`); ``cell`` [3, 3] is that of a periodic system, see
+    :mod:`nyff.kernel.cell`. ``max_bytes`` is what the kept scalars may take.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class ForceKernel(LinearOperator):
         pair_permutations: Tensor,
         *,
         descriptor_power: float = 1.0,
+        cell: NDArray[np.float64] | None = None,
         max_bytes: float = float("inf"),
     ):
         if positions.ndim != 3 or positions.shape[-1] != 3:
@@ -64,7 +68,7 @@ class ForceKernel(LinearOperator):
                 "add a leading axis for one structure"
             )
         device = positions.device
-        self.descriptor = PairDescriptor(positions.shape[1], descriptor_power, device)
+        self.descriptor = PairDescriptor(positions.shape[1], descriptor_power, device, cell)
         self.radial = radial
         self.permutations = pair_permutations.to(device)
         self.n_structures = len(positions)

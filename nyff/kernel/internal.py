@@ -1,8 +1,8 @@
 """The kernel in internal coordinates: the space in which structures can be told apart.
 
-J annihilates rigid motions, so K has six exact zero eigenvalues for each structure (five if it is linear), and the
-part of a label along them, net force and torque, is noise that a solve would divide by λ. With an orthonormal basis
-Q_j [3N, r] of their complement at each structure, r = 3N − 6,
+J annihilates rigid motions, so K has six exact zero eigenvalues for each structure (five if it is linear, three in a
+periodic cell), and the part of a label along them, net force and torque, is noise that a solve would divide by λ. With
+an orthonormal basis Q_j [3N, r] of their complement at each structure, r = 3N − 6,
 
     K̃ = Qᵀ K Q,   ỹ = Qᵀ y,   α = Q α̃
 
@@ -14,28 +14,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from nyff.kernel.cell import free_rotations
 from nyff.kernel.force_kernel import ForceKernel
 from nyff.linalg.operator import LinearOperator
 
 
-def internal_basis(positions: Tensor) -> Tensor:
+def internal_basis(positions: Tensor, cell: NDArray[np.float64] | None = None) -> Tensor:
     """Orthonormal complement of translations and rotations: ``positions`` [frames, atoms, 3] -> [frames, 3·atoms, r].
 
     r = 3·atoms − 6, or − 5 where some structure is exactly linear; the other structures then carry a zero column, which
-    a regularised solve leaves at zero.
+    a regularised solve leaves at zero. In a ``cell`` [3, 3] only translations are free, r = 3·atoms − 3 (a chain, with
+    one lattice vector, may turn about itself).
     """
     frames, atoms = positions.shape[:2]
     centred = positions - positions.mean(1, keepdim=True)
-    rigid = positions.new_zeros((frames, atoms, 3, 6))
-    for axis in range(3):
-        rigid[:, :, axis, axis] = 1.0
-        unit = positions.new_zeros(3)
-        unit[axis] = 1.0
-        rigid[..., 3 + axis] = torch.linalg.cross(unit.expand_as(centred), centred)
-    u, s, _ = torch.linalg.svd(rigid.view(frames, 3 * atoms, 6), full_matrices=True)
+    motions = [axis.expand_as(centred) for axis in torch.eye(3, dtype=positions.dtype, device=positions.device)]
+    for axis in torch.tensor(free_rotations(cell), dtype=positions.dtype, device=positions.device):
+        motions.append(torch.linalg.cross(axis.expand_as(centred), centred))
+    rigid = torch.stack(motions, dim=-1)
+    u, s, _ = torch.linalg.svd(rigid.view(frames, 3 * atoms, len(motions)), full_matrices=True)
     rank = (s > 1e-6 * s[:, :1]).sum(-1)
     q = u[:, :, int(rank.min()) :].clone()
     spurious = torch.arange(q.shape[2], device=q.device) < (rank - rank.min()).unsqueeze(1)

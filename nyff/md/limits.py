@@ -11,9 +11,11 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from ase.data import chemical_symbols, covalent_radii
 
 from nyff.errors import InputError
+from nyff.kernel.cell import MinimumImage
 
 if TYPE_CHECKING:
     from nyff.model.force_field import ForceField
@@ -61,6 +63,8 @@ class Watch:
         limits = limits or Limits()
         self._first, self._second = np.tril_indices(model.n_atoms, -1)
         self._numbers = np.asarray(model.numbers)
+        cell = getattr(model, "cell", None)
+        self._fold = None if cell is None else MinimumImage(cell, model.image)
         domain = model.metadata.get("domain")
         contact = covalent_radii[self._numbers[self._first]] + covalent_radii[self._numbers[self._second]]
         self._trained = domain is not None
@@ -102,6 +106,8 @@ class Watch:
     def distances(self, positions: np.ndarray) -> str | None:
         """Check positions [atoms, 3] (Å)."""
         arrows = positions[self._first] - positions[self._second]
+        if self._fold is not None:
+            arrows = self._fold(torch.from_numpy(arrows)).numpy()
         squared = np.einsum("px,px->p", arrows, arrows)
         short, long = squared < self._low_squared, squared > self._high_squared
         if not (short.any() or long.any()):

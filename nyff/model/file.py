@@ -2,9 +2,9 @@
 
 The file can be read without nyff: ``safetensors.numpy.load_file`` gives the arrays ``numbers`` [atoms],
 ``permutations`` [symmetries, atoms], ``descriptors`` and ``coefficients`` [train, pairs], and ``energy_coefficients``
-[train] if the model was trained on energies too; the metadata entry ``nyff`` is the JSON text with the rest (kernel,
-length scale, units, provenance). The formula is that of :mod:`nyff.model.force_field`. A checksum over arrays and
-header tells a file that was cut off or changed.
+[train] if the model was trained on energies too, ``cell`` [3, 3] if it is periodic; the metadata entry ``nyff`` is the
+JSON text with the rest (kernel, length scale, units, provenance). The formula is that of :mod:`nyff.model.force_field`.
+A checksum over arrays and header tells a file that was cut off or changed.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ForceField:
         energy_offset=header["energy_offset_ev"],
         metadata=header["metadata"],
         energy_coefficients=None if energies is None else torch.from_numpy(energies).to(device),
+        cell=arrays.get("cell"),
+        image=header.get("image", "nearest"),
     )
     if model.checksum != header["checksum_sha256"]:
         raise FileFormatError(f"{path} was altered after it was written: its checksum does not match; get a fresh copy")
@@ -138,9 +140,11 @@ def _shape(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[int
         _, atoms = arrays["permutations"].shape
         if arrays["coefficients"].shape != (m, pairs):
             raise ValueError
+        if "cell" in arrays and arrays["cell"].shape != (3, 3):
+            raise ValueError
         if "energy_coefficients" in arrays and arrays["energy_coefficients"].shape != (m,):
             raise ValueError
-        for name in {"descriptors", "coefficients", "energy_coefficients"} & set(arrays):
+        for name in {"descriptors", "coefficients", "energy_coefficients", "cell"} & set(arrays):
             if arrays[name].dtype != np.float64:
                 raise ValueError
     except (KeyError, ValueError):

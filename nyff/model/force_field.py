@@ -52,7 +52,8 @@ class ForceField:
     [train, pairs]; ``permutations`` [symmetries, atoms] (``positions[permutation]`` is the equivalent structure); the
     radial function by ``kernel`` and ``lengthscale``; ``descriptor_power`` p; ``scale`` s (eV/Å); ``energy_offset`` c₀
     (eV). ``metadata`` is JSON-able: what the model was trained on, how, and the domain it knows.
-    ``energy_coefficients`` [train] belong to models trained on energies too.
+    ``energy_coefficients`` [train] belong to models trained on energies too. ``cell`` [3, 3] (rows in Å, zero where not
+    periodic) and how its nearest ``image`` is found belong to models of periodic systems, see :mod:`nyff.kernel.cell`.
     """
 
     numbers: NDArray[np.int64]
@@ -66,11 +67,19 @@ class ForceField:
     energy_offset: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
     energy_coefficients: Tensor | None = None
+    cell: NDArray[np.float64] | None = None
+    image: str = "nearest"
 
     @property
     def n_atoms(self) -> int:
         """Atoms of the molecule."""
         return len(self.numbers)
+
+    @property
+    def pbc(self) -> tuple[bool, bool, bool]:
+        """Along which lattice vectors the system is periodic."""
+        a, b, c = (False, False, False) if self.cell is None else (bool(row.any()) for row in self.cell)
+        return a, b, c
 
     @property
     def n_train(self) -> int:
@@ -89,7 +98,7 @@ class ForceField:
 
     @cached_property
     def _descriptor(self) -> PairDescriptor:
-        return PairDescriptor(self.n_atoms, self.descriptor_power, self.device)
+        return PairDescriptor(self.n_atoms, self.descriptor_power, self.device, self.cell, self.image)
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -179,7 +188,7 @@ class ForceField:
 
     def header(self) -> dict[str, Any]:
         """Everything but the arrays, JSON-able."""
-        return {
+        header: dict[str, Any] = {
             "kernel": self.kernel,
             "lengthscale": self.lengthscale,
             "descriptor_power": self.descriptor_power,
@@ -187,6 +196,7 @@ class ForceField:
             "energy_offset_ev": self.energy_offset,
             "metadata": dict(self.metadata),
         }
+        return header if self.cell is None else {**header, "image": self.image}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, on the CPU."""
@@ -196,6 +206,8 @@ class ForceField:
             "descriptors": self.descriptors.cpu().contiguous().numpy(),
             "coefficients": self.coefficients.cpu().contiguous().numpy(),
         }
+        if self.cell is not None:
+            arrays["cell"] = np.ascontiguousarray(self.cell, dtype=np.float64)
         if self.energy_coefficients is not None:
             arrays["energy_coefficients"] = self.energy_coefficients.cpu().contiguous().numpy()
         return arrays
