@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nyff.data.dataset import symbols
+from nyff.kernel.descriptor import PairDescriptor
 from nyff.kernel.group import pair_permutations
 from nyff.model.force_field import ForceField
 from nyff.report.folder import Predictions
@@ -95,7 +97,7 @@ def worst_structures(predictions: Predictions, model: ForceField | None, most: i
     """The structures whose largest error of a force vector is largest, worst first."""
     evaluation = predictions.evaluation
     size = np.linalg.norm(evaluation.forces - evaluation.reference_forces, axis=-1)  # [frame, atom]
-    domain = None if model is None else _Domain.of(model)
+    domain = None if model is None else _Domain(model)
     references = evaluation.reference_energies
     found = []
     for row in np.argsort(-size.max(1), kind="stable")[:most].tolist():
@@ -111,42 +113,36 @@ def worst_structures(predictions: Predictions, model: ForceField | None, most: i
                 by_atom=size[row],
                 energy=float(references[row] - references.mean()) if known else None,  # type: ignore[index,union-attr]
                 energy_error=float(evaluation.energies[row] - references[row]) if known else None,  # type: ignore[index]
-                unusual=None if domain is None else domain.unusual(predictions.positions[row], predictions.numbers),
+                unusual=None if domain is None else domain.unusual(predictions.positions[row]),
             )
         )
     return found
 
 
-@dataclass(frozen=True, eq=False)
 class _Domain:
     """Shortest and longest distance [pairs] of each pair in the training data, equal atoms taken together."""
 
-    shortest: Floats
-    longest: Floats
-
-    @classmethod
-    def of(cls, model: ForceField) -> _Domain | None:
+    def __init__(self, model: ForceField) -> None:
         domain: Mapping[str, Any] = model.metadata.get("domain", {})
-        if not {"min_distance", "max_distance"} <= set(domain):
-            return None
         pairs = pair_permutations(model.permutations)  # [π, pair]
-        low, high = np.array(domain["min_distance"]), np.array(domain["max_distance"])
-        return cls(low[pairs].min(0), high[pairs].max(0))
+        self.names = [f"{symbol}{atom}" for atom, symbol in enumerate(symbols(model.numbers))]
+        self.descriptor = PairDescriptor(model.n_atoms, cell=model.cell, image=model.image)
+        n = self.descriptor.n_pairs
+        self.shortest = np.asarray(domain.get("min_distance", np.zeros(n)))[pairs].min(0)
+        self.longest = np.asarray(domain.get("max_distance", np.full(n, np.inf)))[pairs].max(0)
 
-    def unusual(self, positions: Floats, numbers: NDArray[np.int64]) -> str | None:
-        first, second = np.tril_indices(len(positions), -1)
-        r = np.linalg.norm(positions[first] - positions[second], axis=1)
-        below, above = np.log(self.shortest / r), np.log(r / self.longest)
+    def unusual(self, positions: Floats) -> str | None:
+        """The distance furthest outside of what training saw, in words."""
+        r = self.descriptor.arrows(torch.from_numpy(positions)).norm(dim=-1).numpy()
+        below, above = np.maximum(self.shortest, 1e-9) / r, r / self.longest
         outside = np.maximum(below, above)
         pair = int(outside.argmax())
         # A hundredth of a distance is what two trainings on the same data would differ by.
-        if outside[pair] < 0.01:
+        if outside[pair] < 1.01:
             return None
-        names = symbols(numbers)
-        i, j = int(second[pair]), int(first[pair])
         short = below[pair] > above[pair]
         limit = self.shortest[pair] if short else self.longest[pair]
         return (
-            f"{names[i]}{i}–{names[j]}{j} is {r[pair]:.2f} Å, {'shorter' if short else 'longer'} than in any training "
-            f"structure ({limit:.2f} Å)"
+            f"{self.names[self.descriptor.second[pair]]}–{self.names[self.descriptor.first[pair]]} is {r[pair]:.2f} Å, "
+            f"{'shorter' if short else 'longer'} than in any training structure ({limit:.2f} Å)"
         )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+_LOGGED = ("step", "time_fs", "temperature_K", "potential_ev", "total_ev")
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -72,6 +74,9 @@ class MDRun:
             if len((folder / "md.csv").read_text(encoding="utf-8").split()) < 2:
                 return None
             raise
+        lacking = [name for name in _LOGGED if name not in log]
+        if lacking:
+            raise _damaged(folder / "md.csv", f"it has no column {lacking[0]}")
         return cls(folder, options, config, log, _json(folder / "summary.json") or {})
 
 

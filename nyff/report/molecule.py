@@ -42,11 +42,11 @@ class Picture:
         sample = r[:: -(-len(r) // most)]
         typical = np.median(np.linalg.norm(sample[:, :, None] - sample[:, None], axis=-1), axis=0)
         bonds = tuple(sorted((min(edge), max(edge)) for edge in bond_graph(numbers, typical).edges))
-        return cls(numbers, _best_view(r[shown]), bonds)
+        return cls(numbers, _tilted(_broadside(r[shown])), bonds)
 
     def with_structure(self, positions: ArrayLike) -> Picture:
         """Another structure of the same molecule, turned to look like this one as much as it can."""
-        return replace(self, positions=superpose(np.asarray(positions, dtype=np.float64), self.positions))
+        return replace(self, positions=_tilted(superpose(np.asarray(positions, dtype=np.float64), self.positions)))
 
     @cached_property
     def radii(self) -> Floats:
@@ -153,19 +153,24 @@ def superpose(positions: Floats, reference: Floats) -> Floats:
     return turned
 
 
-def _best_view(positions: Floats) -> Floats:
-    """Turned so that the molecule lies broad before the camera and no atom stands behind another.
-
-    Starts from the principal axes and tries tilts: a symmetric molecule hides half of its atoms when seen along them.
-    """
+def _broadside(positions: Floats) -> Floats:
+    """Turned so that the two longest principal axes lie in the picture."""
     centred = positions - positions.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=True)
     axes[2] = np.cross(axes[0], axes[1])
-    start = centred @ axes.T
-    # The sign of principal axes is arbitrary; the heavier or earlier end goes left and down.
-    first = start[np.abs(start[:, 0]).argmax()]
-    start = start * np.array([-np.sign(first[0]) or 1, 1, 1]) * np.array([1, 1, -np.sign(first[0]) or 1])
-    i, j = np.tril_indices(len(positions), -1)
+    turned = centred @ axes.T
+    # The sign of a principal axis is arbitrary: the outermost atom goes left.
+    if turned[np.abs(turned[:, 0]).argmax(), 0] > 0:
+        turned = turned * np.array([-1, 1, -1])
+    return turned
+
+
+def _tilted(start: Floats) -> Floats:
+    """``start`` [atoms, 3] tilted so that no atom stands behind another, as far as that can be had.
+
+    A symmetric molecule hides half of its atoms when seen along its axes.
+    """
+    i, j = np.tril_indices(len(start), -1)
     best, lowest = start, np.inf
     for about_x in np.radians(np.arange(-50, 51, 5)):
         for about_y in np.radians(np.arange(-30, 31, 5)):

@@ -38,7 +38,7 @@ class Length:
 def md_facts(md: MDRun) -> Facts:
     """What was simulated, and its averages."""
     options, log = md.options, md.log
-    times, kelvin = log["time_fs"], log["temperature_kelvin"]
+    times, kelvin = log["time_fs"], log["temperature_K"]
     facts: Facts = [("Ensemble", _ENSEMBLES.get(options.ensemble, options.ensemble))]
     if options.ensemble == "langevin":
         facts.append(("Friction", f"{options.friction:g} / fs"))
@@ -88,7 +88,7 @@ def md_figure(md: MDRun) -> Markup:
     canvas = figures.figure(figures.WIDE, 3.4)
     left, right = canvas.subplots(1, 2)
     target = None if options.ensemble == "nve" else options.temperature
-    figures.temperature_trace(left, log["time_fs"], log["temperature_kelvin"], target=target)
+    figures.temperature_trace(left, log["time_fs"], log["temperature_K"], target=target)
     traces = {"potential": log["potential_ev"], "total": log["total_ev"]}
     if "conserved_ev" in log and options.ensemble != "nve":
         traces["conserved"] = log["conserved_ev"]

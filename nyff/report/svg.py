@@ -106,7 +106,9 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"| version="1.1"', "", text).replace("xlink:href=", "href=")
     text = re.sub(r' id="([^"]+)"', rf' id="{name}-\1"', text)
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    # Written as one property or as two, depending on the version of matplotlib.
     text = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", text)
+    text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     return text.strip()

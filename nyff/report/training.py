@@ -13,6 +13,7 @@ from markupsafe import Markup
 from nyff.data.dataset import formula, symbols
 from nyff.kernel.words import describe
 from nyff.linalg.solution import Status
+from nyff.model.force_field import ForceField
 from nyff.report import figures, text
 from nyff.report.accuracy import standard_error
 from nyff.report.folder import TrainingRun
@@ -96,6 +97,9 @@ def data(run: TrainingRun) -> Facts:
         facts.append(("Molecule", f"{text.subscripts(formula(numbers))}, {len(numbers)} atoms"))
         if len(numbers) <= 40:
             facts.append(("Atoms in order", " ".join(f"{s}{i}" for i, s in enumerate(symbols(numbers)))))
+    periodic = model is not None and model.cell is not None
+    if model is not None and periodic:
+        facts.append(("Periodic cell", _cell(model)))
     source = training.get("dataset_source", {})
     facts.append(("Data set", ", ".join(_files(run)) or str(training.get("dataset") or "unnamed")))
     units = source.get("units") or (run.config.get("data") or {}).get("units")
@@ -120,7 +124,12 @@ def data(run: TrainingRun) -> Facts:
         facts.append(("Largest force trained on", f"{text.number(domain['max_force'])} eV/Å"))
     rigid = run.metrics.get("rigid_share_of_forces")
     if rigid is not None:
-        facts.append(("Net force and torque in the labels", f"{text.number(rigid, 2)} of their norm, projected out"))
+        facts.append(
+            (
+                "Net force in the labels" if periodic else "Net force and torque in the labels",
+                f"{text.number(rigid, 2)} of their norm, projected out",
+            )
+        )
     return facts
 
 
@@ -221,6 +230,17 @@ def _lengthscale(run: TrainingRun) -> str:
     if run.scan is not None:
         return f"{value:g}, the best of {len(run.scan['lengthscale'])} on structures kept apart"
     return f"{value:g}"
+
+
+def _cell(model: ForceField) -> str:
+    """Lengths of the lattice vectors along which the system repeats."""
+    assert model.cell is not None
+    lengths = [
+        f"{axis} = {np.linalg.norm(row):.3f} Å"
+        for axis, row, repeats in zip("abc", model.cell, model.pbc, strict=True)
+        if repeats
+    ]
+    return ", ".join(lengths)
 
 
 def _ending(status: str) -> str:
