@@ -119,7 +119,7 @@ def _read(archive: Archive, units: Units | None, energy_key: str | None, forces_
         )
     energies = energy_key or keys["energies"]
     _verify_md5(archive)
-    units = _units(archive, units)
+    units = stated_units(archive, units)
     positions, labels = archive[keys["positions"]], archive[forces]
     energy = _one_each(archive[energies]) if energies in archive.keys else None
     for name, array in (("positions", positions), ("forces", labels), ("energies", energy)):
@@ -199,7 +199,7 @@ def _find_keys(archive: Archive) -> dict[str, str]:
     )
 
 
-def _units(archive: Archive, asked: Units | None) -> Units:
+def stated_units(archive: Archive, asked: Units | None) -> Units:
     """The units of the file's numbers: what it says and what the user says must agree, and one of them must speak."""
     path, energy, length = archive.path, archive.text("e_unit"), archive.text("r_unit")
     if not (energy and length):
