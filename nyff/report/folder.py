@@ -6,7 +6,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from nyff.errors import FileFormatError, InputError
 from nyff.md.observe import read_log
 from nyff.md.options import MDOptions, read_config
 from nyff.model.file import load
+from nyff.report.whole import make_whole
 from nyff.training.evaluate import Evaluation
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _LOGGED = ("step", "time_fs", "temperature_K", "potential_ev", "total_ev")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Structures that did not train, with predictions and references; ``frames`` number them as in the data."""
+    """Structures that did not train, made whole, with predictions; ``frames`` number them as in the data."""
 
     numbers: NDArray[np.int64]
     frames: NDArray[np.int64]
@@ -155,13 +156,21 @@ class TrainingRun:
         shape = (len(found.frames), len(found.numbers), 3)
         if not (found.positions.shape == evaluation.forces.shape == evaluation.reference_forces.shape == shape):
             raise _damaged(path, "its arrays do not fit together")
-        return found if len(found.frames) else None
+        if not len(found.frames):
+            return None
+        return replace(found, positions=make_whole(self.model, found.positions))
 
     @cached_property
     def relaxed(self) -> Atoms | None:
         """``relaxed.xyz``."""
         path = self.folder / "relaxed.xyz"
-        return read_structure(path) if path.exists() else None
+        if not path.exists():
+            return None
+        atoms = read_structure(path)
+        if self.model is not None and not np.array_equal(atoms.numbers, self.model.numbers):
+            raise _damaged(path, "it is another molecule than the model's, or its atoms are in another order")
+        atoms.positions = make_whole(self.model, atoms.positions)
+        return atoms
 
     @cached_property
     def md(self) -> MDRun | None:

@@ -72,6 +72,16 @@ def test_distances_outside_of_the_training_data_are_named(ethanol, small_fit):
     assert by_frame[1].energy is None
 
 
+def test_distances_in_a_cell_are_those_of_nearest_images(ethanol, small_fit):
+    cell = 12.0 * np.eye(3)
+    positions = ethanol.positions[small_fit.split.train[:4]] % 12.0
+    assert np.ptp(positions, axis=(0, 1)).max() > 11
+    zeros = np.zeros_like(positions)
+    case = Predictions(ethanol.numbers, np.arange(4), positions, Evaluation(np.zeros(4), zeros, None, zeros))
+    assert all(entry.unusual is None for entry in worst_structures(case, replace(small_fit.model, cell=cell)))
+    assert all(entry.unusual is not None for entry in worst_structures(case, small_fit.model))
+
+
 def test_training_structures_and_their_permuted_copies_are_inside(ethanol, small_fit, ethanol_permutations):
     positions = ethanol.positions[small_fit.split.train[:1]]
     permuted = np.concatenate([positions[:, p] for p in ethanol_permutations])

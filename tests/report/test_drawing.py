@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from nyff.report import figures, text
 from nyff.report.molecule import Picture, superpose
 from nyff.report.svg import ACCENT, INK, embed, style
+from nyff.report.whole import make_whole
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,23 @@ def test_bonds_are_those_of_most_structures(ethanol):
     i, j = np.tril_indices(9, -1)
     lengths = np.linalg.norm(ethanol.positions[7, i] - ethanol.positions[7, j], axis=1)
     np.testing.assert_allclose(np.linalg.norm(twisted.positions[i] - twisted.positions[j], axis=1), lengths)
+
+
+def test_what_a_skewed_cell_has_cut_is_made_whole(ethanol, small_fit):
+    cell = np.array([[9.0, 0.0, 0.0], [4.0, 8.0, 0.0], [1.0, 3.0, 8.5]])
+    whole = ethanol.positions[:20]
+    inside = (whole @ np.linalg.inv(cell)) % 1.0 @ cell
+    i, j = np.tril_indices(9, -1)
+
+    def lengths(positions):
+        return np.linalg.norm(positions[:, i] - positions[:, j], axis=-1)
+
+    assert np.abs(lengths(inside) - lengths(whole)).max() > 3
+    periodic = replace(small_fit.model, cell=cell)
+    np.testing.assert_allclose(lengths(make_whole(periodic, inside)), lengths(whole), atol=1e-9)
+    np.testing.assert_allclose(lengths(make_whole(periodic, inside[0])[None]), lengths(whole[:1]), atol=1e-9)
+    np.testing.assert_array_equal(make_whole(small_fit.model, inside), inside)
+    np.testing.assert_array_equal(make_whole(None, inside), inside)
 
 
 def test_labels_name_every_atom_and_colours_follow_values():

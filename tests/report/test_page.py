@@ -304,6 +304,12 @@ def test_damaged_files_are_named(copy, name):
         render_report(copy)
 
 
+def test_a_relaxed_structure_of_something_else_is_refused(copy):
+    (copy / "relaxed.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.74\n")
+    with pytest.raises(FileFormatError, match="another molecule than the model's"):
+        render_report(copy)
+
+
 def test_predictions_that_do_not_fit_together_are_refused(copy, predictions):
     np.savez(copy / "test_predictions.npz", **{**predictions, "frames": predictions["frames"][:3]})
     with pytest.raises(FileFormatError, match="do not fit together"):
