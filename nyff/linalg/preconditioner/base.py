@@ -17,11 +17,14 @@ class BuildCost:
     peak_bytes: int = 0
 
 
+NO_COST = BuildCost()
+
+
 class Preconditioner(ABC):
     """An approximation P of A + λI whose inverse is cheap."""
 
     name: str
-    cost: BuildCost = BuildCost()
+    cost: BuildCost = NO_COST
 
     @abstractmethod
     def apply(self, v: Tensor) -> Tensor:

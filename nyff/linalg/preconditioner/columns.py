@@ -6,10 +6,10 @@
 | τ_i = [A (A + λI)⁻¹]_ii, ridge leverage scores | :func:`ridge_leverage_scores` |
 | ‖(U_k)_i‖², rank-k leverage scores | :func:`rank_leverage_scores` |
 
-τ_i measures how much of row i the other rows can't say (A. Alaoui, M. Mahoney, NIPS 28, 775 (2015)); its sum is the number
-of directions in which A exceeds λ. Exact scores cost as much as solving the system. From a sketch of k/4 uniform columns,
-with B ᵀB its Nyström approximation, τ_i ≈ b_iᵀ (B Bᵀ + λI)⁻¹ b_i, as S. Blücher, K.-R. Müller, S. Chmiela, J. Chem. Theory
-Comput. 19, 4619 (2023), doi 10.1021/acs.jctc.2c01304 have it.
+τ_i measures how much of row i the other rows can't say (A. Alaoui, M. Mahoney, NIPS 28, 775 (2015)); its sum is the
+number of directions in which A exceeds λ. Exact scores cost as much as solving the system. From a sketch of k/4
+uniform columns, with B ᵀB its Nyström approximation, τ_i ≈ b_iᵀ (B Bᵀ + λI)⁻¹ b_i, as S. Blücher, K.-R. Müller, S.
+Chmiela, J. Chem. Theory Comput. 19, 4619 (2023), doi 10.1021/acs.jctc.2c01304 have it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def uniform(n: int, count: int, seed: int) -> Tensor:
 def sample(weights: Tensor, count: int, seed: int) -> Tensor:
     """``count`` different indices, drawn one after the other with probability ∝ ``weights`` [n] among those left.
 
-    By exponential races (P. Efraimidis, P. Spirakis, Inf. Process. Lett. 97, 181 (2006), doi 10.1016/j.ipl.2005.11.003):
-    the ``count`` smallest of E_i / weight_i. Indices of weight zero come last.
+    By exponential races (P. Efraimidis, P. Spirakis, Inf. Process. Lett. 97, 181 (2006), doi
+    10.1016/j.ipl.2005.11.003): the ``count`` smallest of E_i / weight_i. Indices of weight zero come last.
     """
     random = torch.Generator().manual_seed(seed)
     exponential = torch.empty(len(weights), dtype=torch.float64).exponential_(generator=random)

@@ -1,16 +1,16 @@
 """Block Jacobi preconditioners: the diagonal blocks of A + λI, inverted.
 
-Per structure, P = blockdiag(A_jj) + λI. Per atom, the blocks are the 3×3 ones of each atom's Cartesian coordinates. A itself
-may live in other coordinates, A = Qᵀ Â Q with orthonormal Q and  vanishing outside the range of Q (rigid
+Per structure, P = blockdiag(A_jj) + λI. Per atom, the blocks are the 3×3 ones of each atom's Cartesian coordinates. A
+itself may live in other coordinates, A = Qᵀ Â Q with orthonormal Q and  vanishing outside the range of Q (rigid
 motions). Then
 
     P⁻¹ = Qᵀ blockdiag(Â_aa + λI)⁻¹ Q,
 
-which is what the Cartesian preconditioner D = blockdiag(Â_aa + λI) does: the eigenvalues of Qᵀ D⁻¹ Q A are those of D⁻¹ Â without its zeros,
-for D⁻¹ Q A Qᵀ and Qᵀ D⁻¹ Q A share their nonzero eigenvalues.
+which is what the Cartesian preconditioner D = blockdiag(Â_aa + λI) does: the eigenvalues of Qᵀ D⁻¹ Q A are those of
+D⁻¹ Â without its zeros, for D⁻¹ Q A Qᵀ and Qᵀ D⁻¹ Q A share their nonzero eigenvalues.
 
-Blocks are singular where A is (linear molecules, planar ones out of the plane); λ and a floor at the rounding error make
-them invertible.
+Blocks are singular where A is (linear molecules, planar ones out of the plane); λ and a floor at the rounding error
+make them invertible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nyff.errors import InputError
 from nyff.linalg.operator import LinearOperator, Restricted
-from nyff.linalg.preconditioner.base import BuildCost, Preconditioner
+from nyff.linalg.preconditioner.base import NO_COST, BuildCost, Preconditioner
 
 _PANEL = 4096
 
@@ -38,7 +38,7 @@ class BlockJacobi(Preconditioner):
     block_size: int
     embedding: Restricted | None = None
     name: str = "jacobi"
-    cost: BuildCost = BuildCost()
+    cost: BuildCost = NO_COST
 
     def apply(self, v: Tensor) -> Tensor:
         z = v if self.embedding is None else self.embedding.to_cartesian(v)

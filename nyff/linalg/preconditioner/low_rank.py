@@ -9,8 +9,8 @@ and the forms differ in μ:
 * ``"woodbury"``: μ = λ, so that P = F Fᵀ + λI and P⁻¹ is its Woodbury inverse: the form of S. Blücher, K.-R. Müller,
   S. Chmiela, J. Chem. Theory Comput. 19, 4619 (2023), doi 10.1021/acs.jctc.2c01304. What F has missed counts as zero;
 * ``"shifted"``: μ = w_min + λ: what F has missed counts as large as the smallest eigenvalue that it has found
-  (Z. Frangella, J. Tropp, M. Udell, SIAM J. Matrix Anal. Appl. 44, 718 (2023), doi 10.1137/21M1466244, there without the
-  factor 1/μ, which CG does not see). Fewer steps from the same factor, and no division by a small λ.
+  (Z. Frangella, J. Tropp, M. Udell, SIAM J. Matrix Anal. Appl. 44, 718 (2023), doi 10.1137/21M1466244, there without
+  the factor 1/μ, which CG does not see). Fewer steps from the same factor, and no division by a small λ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nyff.linalg.preconditioner.base import BuildCost, Preconditioner
+from nyff.linalg.preconditioner.base import NO_COST, BuildCost, Preconditioner
 
 FORMS = ("shifted", "woodbury")
 
@@ -34,8 +34,8 @@ def eigenpairs(factor: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvectors U [n, rank] and eigenvalues w [rank], descending, of F Fᵀ; ``factor`` F is overwritten by U.
 
     FᵀF would lose the eigenvalues below ε w_max: its triangle comes from a QR factorisation by row panels instead
-    (J. Demmel, L. Grigori, M. Hoemmen, J. Langou, SIAM J. Sci. Comput. 34, A206 (2012), doi 10.1137/080731992), and a second
-    pass by a Gram matrix restores the orthogonality of U to rounding.
+    (J. Demmel, L. Grigori, M. Hoemmen, J. Langou, SIAM J. Sci. Comput. 34, A206 (2012), doi 10.1137/080731992), and a
+    second pass by a Gram matrix restores the orthogonality of U to rounding.
     """
     triangle = factor.new_empty((0, factor.shape[1]))
     for panel in _panels(factor):
@@ -72,7 +72,7 @@ class LowRank(Preconditioner):
     shift: float
     form: str = "shifted"
     name: str = "low rank"
-    cost: BuildCost = BuildCost()
+    cost: BuildCost = NO_COST
 
     @property
     def level(self) -> float:

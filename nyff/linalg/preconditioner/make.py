@@ -43,7 +43,8 @@ class Request:
 class Method:
     """One preconditioner: what it is in words, how it is built, and what it needs.
 
-    ``full_matrix``: the build forms all of A. ``sized``: its size follows from ``columns``. ``seeded``: draws at random.
+    ``full_matrix``: the build forms all of A. ``sized``: its size follows from ``columns``. ``seeded``: draws at
+    random.
     """
 
     summary: str
@@ -196,14 +197,14 @@ def _check_memory(name: str, method: Method, request: Request, max_bytes: float)
         needed = full_matrix_bytes(n, k)
         if needed > max_bytes:
             raise MemoryLimitError(
-                f"{name} needs the full matrix of {n} unknowns, {needed / 1e9:.3g} GB while it is built, and the limit is "
-                f"{max_bytes / 1e9:.3g} GB; take a method that evaluates its columns only (leverage, rpcholesky, auto), "
-                "fewer structures or a larger --max-memory"
+                f"{name} needs the full matrix of {n} unknowns, {needed / 1e9:.3g} GB while it is built, and the limit "
+                f"is {max_bytes / 1e9:.3g} GB; take a method that evaluates its columns only (leverage, "
+                "rpcholesky, auto), fewer structures or a larger --max-memory"
             )
     elif method.sized:
         needed = 8 * n * k
         if needed > max_bytes:
             raise MemoryLimitError(
-                f"{k} columns of {n} unknowns take {needed / 1e9:.3g} GB, the limit is {max_bytes / 1e9:.3g} GB; ask for "
-                "fewer columns or a larger --max-memory"
+                f"{k} columns of {n} unknowns take {needed / 1e9:.3g} GB, the limit is {max_bytes / 1e9:.3g} GB; ask "
+                "for fewer columns or a larger --max-memory"
             )

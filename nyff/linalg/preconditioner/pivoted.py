@@ -1,9 +1,9 @@
 """Partial Cholesky factorisation with chosen, randomly chosen or greedily chosen pivots.
 
-After pivots S, F Fᵀ = A[:, S] A_SS⁻¹ A[S, :] is the Nyström approximation (C. Williams, M. Seeger, NIPS 13, 682 (2000)) and
-R = A − F Fᵀ the residual, which vanishes in the rows S. One more pivot i adds the column R[:, i]/√R_ii, so a factor
-grows, and costs the columns S of A, its diagonal and n k² flops. Built this way rather than from the eigenvalues of
-A_SS it is ten times more accurate, needs no jitter, and tells where A ends: a pivot whose R_ii is
+After pivots S, F Fᵀ = A[:, S] A_SS⁻¹ A[S, :] is the Nyström approximation (C. Williams, M. Seeger, NIPS 13, 682
+(2000)) and R = A − F Fᵀ the residual, which vanishes in the rows S. One more pivot i adds the column R[:, i]/√R_ii,
+so a factor grows, and costs the columns S of A, its diagonal and n k² flops. Built this way rather than from the
+eigenvalues of A_SS it is ten times more accurate, needs no jitter, and tells where A ends: a pivot whose R_ii is
 rounding error is skipped.
 
 * Chosen: :meth:`Pivoted.include`.
@@ -41,7 +41,9 @@ class Pivoted:
         self.greedy = greedy
         self._floor = _EXHAUSTED * float(self.diagonal.max())
         self._residual = self.diagonal.clone()
-        self._storage = torch.empty((operator.n, min(capacity, operator.n)), dtype=torch.float64, device=operator.device)
+        self._storage = torch.empty(
+            (operator.n, min(capacity, operator.n)), dtype=torch.float64, device=operator.device
+        )
         self.pivots: list[int] = []
         self.exhausted = False
         self._random = torch.Generator().manual_seed(seed)
@@ -64,7 +66,9 @@ class Pivoted:
             if self.greedy:
                 self._add_largest()
             else:
-                self._add_random(min(_BLOCK, rank - len(self.pivots)))
+                # The first pivots take most of the residual away, so few proposals of one diagonal survive there.
+                size = min(_BLOCK, max(8, len(self.pivots) // 2))
+                self._add_random(min(size, rank - len(self.pivots)))
         return self.factor
 
     def include(self, index: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
-"""The leading eigenpairs of A: the best low-rank approximation there is, for comparison (C. Eckart, G. Young, Psychometrika
-1, 211 (1936), doi 10.1007/BF02288367). Needs the full matrix and more time than solving the system directly.
+"""The leading eigenpairs of A: the best low-rank approximation there is, for comparison (C. Eckart, G. Young,
+Psychometrika 1, 211 (1936), doi 10.1007/BF02288367). Needs the full matrix and more time than solving the system
+directly.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Eigenpairs:
 
 
 def full_matrix_bytes(n: int, count: int) -> int:
-    """What :func:`leading_eigenpairs` takes: the matrix, overwritten, its eigenvectors twice (as LAPACK orders them)."""
+    """What :func:`leading_eigenpairs` takes: the matrix, overwritten, and the eigenvectors twice (LAPACK's order)."""
     return 8 * (n * n + 2 * n * count + 40 * n)
 
 
