@@ -219,7 +219,8 @@ def _fit(candidates: list[tuple[IntArray, Support]], n_atoms: int, limit: int) -
 
 
 def _motion(evidence: Evidence, permutation: IntArray, support: Support, reason: str = "") -> Motion:
-    words = describe_motion(permutation, evidence.numbers, evidence.graph, mirror=support.mirror and not reason)
+    mirror, most = support.mirror and not reason, 3 if reason else 8
+    words = describe_motion(permutation, evidence.numbers, evidence.graph, mirror=mirror, most=most)
     return Motion(permutation, support.value, support.mirror, words, reason)
 
 

@@ -41,8 +41,10 @@ def describe(permutations: ArrayLike, numbers: ArrayLike, positions: ArrayLike |
     return lines
 
 
-def describe_motion(permutation: IntArray, numbers: IntArray, graph: nx.Graph | None, *, mirror: bool = False) -> str:
-    """One permutation in words; without a bond ``graph`` just which atom goes where."""
+def describe_motion(
+    permutation: IntArray, numbers: IntArray, graph: nx.Graph | None, *, mirror: bool = False, most: int = 8
+) -> str:
+    """One permutation in words, at most ``most`` cycles; without a bond ``graph`` just which atom goes where."""
     turns = cycles(permutation)
     if not turns:
         return "nothing moves"
@@ -60,7 +62,7 @@ def describe_motion(permutation: IntArray, numbers: IntArray, graph: nx.Graph | 
     kind = (
         _kind(permutation, turns, graph, numbers) if graph is not None else f"{_FOLD.get(order, f'{order}-fold')} turn"
     )
-    return f"{kind}: {_notation(turns, numbers)}{suffix}"
+    return f"{kind}: {_notation(turns, numbers, most)}{suffix}"
 
 
 def _kind(permutation: IntArray, turns: list[list[int]], graph: nx.Graph, numbers: IntArray) -> str:
@@ -126,7 +128,7 @@ def _listed(atoms: Iterable[int], numbers: IntArray, most: int = 8) -> str:
     return " ".join(_names(chosen[:most], numbers)) + " …" * (len(chosen) > most)
 
 
-def _notation(turns: list[list[int]], numbers: IntArray, most: int = 8) -> str:
+def _notation(turns: list[list[int]], numbers: IntArray, most: int) -> str:
     shown = [
         "↔".join(_names(cycle, numbers)) if len(cycle) == 2 else "→".join(_names([*cycle, cycle[0]], numbers))
         for cycle in turns[:most]
