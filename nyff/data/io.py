@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nyff.data.dataset import Dataset, concatenate
 from nyff.data.npz import read_npz, write_npz
 from nyff.errors import FileFormatError, InputError
 from nyff.files import atomic_write
-from nyff.units import Units, parse_units
+from nyff.units import EV_ANGSTROM, Units, parse_units
 
 _LOG = logging.getLogger("nyff.data")
 _READERS = {".npz": "npz", **FORMATS}
@@ -55,16 +56,28 @@ def read_dataset(
     return dataset
 
 
-def write_dataset(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -> None:
+def write_dataset(
+    dataset: Dataset, path: str | Path, *, units: str | None = None, overwrite: bool = False
+) -> None:
     """Write extended XYZ (``.xyz``, ``.extxyz``) or an ``.npz`` with sGDML's keys, in eV and Å, without losing a digit.
+
+    ``units``, such as ``"kcal/mol"``, are others for an ``.npz``: sGDML compares numbers without looking at units, so
+    its data sets and models have to agree. Extended XYZ is always in eV and Å.
 
     The file appears in one step or not at all. Raises :class:`InputError` when it exists already, unless ``overwrite``,
     when the suffix is another one, or when the place cannot be written to.
     """
     path = Path(path)
-    writers = {".npz": write_npz, ".xyz": write_extxyz, ".extxyz": write_extxyz}
+    chosen = EV_ANGSTROM if units is None else parse_units(units)
+    writers: dict[str, Callable[[Dataset, Path], None]] = {
+        ".npz": partial(write_npz, units=chosen),
+        ".xyz": write_extxyz,
+        ".extxyz": write_extxyz,
+    }
     if path.suffix.lower() not in writers:
         raise InputError(f"cannot write {path}: its format is unknown; use one of the suffixes {', '.join(writers)}")
+    if units is not None and path.suffix.lower() != ".npz":
+        raise InputError(f"{path.suffix} files are in eV and Å, got units={units!r}; leave units out, or write .npz")
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or pass overwrite=True to replace it")
     with atomic_write(path) as temporary:

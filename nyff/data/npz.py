@@ -28,12 +28,14 @@ from numpy.typing import NDArray
 
 from nyff.data.dataset import Dataset, require_same_atoms
 from nyff.errors import FileFormatError, InputError
-from nyff.units import Units, parse_units
+from nyff.units import EV_ANGSTROM, Units, parse_units
 
 _KEYS = (
     {"numbers": "nuclear_charges", "positions": "coords", "energies": "energies", "forces": "forces"},
     {"numbers": "z", "positions": "R", "energies": "E", "forces": "F"},
 )
+SGDML_NAMES = {"ev": "eV", "angstrom": "Ang", "ang": "Ang", "kcal/mol": "kcal/mol", "kj/mol": "kJ/mol", "mev": "meV"}
+"""Units as sGDML and i-PI spell them; others are written as they were asked for."""
 _OTHER_SGDML_FILES = {"m": "model", "t": "training task"}
 
 
@@ -144,8 +146,8 @@ def _read(archive: Archive, units: Units | None, energy_key: str | None, forces_
         raise FileFormatError(f"{path}: {error}") from None
 
 
-def write_npz(dataset: Dataset, path: Path) -> None:
-    """Write sGDML's keys in eV and Å, with its digest; float64 throughout, so that reading gives the same numbers back.
+def write_npz(dataset: Dataset, path: Path, units: Units = EV_ANGSTROM) -> None:
+    """Write sGDML's keys with its digest; float64 throughout, so that reading gives the same numbers back.
 
     Raises :class:`InputError` for a system that is periodic in some directions only, which the format cannot say.
     """
@@ -154,21 +156,25 @@ def write_npz(dataset: Dataset, path: Path) -> None:
             f"an .npz data set is periodic in all directions or in none, this one has pbc={dataset.pbc}; "
             "write extended XYZ (.xyz) instead"
         )
-    arrays: dict[str, NDArray[Any]] = {"z": dataset.numbers, "R": dataset.positions, "F": dataset.forces}
-    ranges = {"F": dataset.forces}
+    arrays: dict[str, NDArray[Any]] = {
+        "z": dataset.numbers,
+        "R": dataset.positions / units.length,
+        "F": dataset.forces / units.force,
+    }
+    ranges = {"F": arrays["F"]}
     if dataset.energies is not None:
-        arrays["E"] = ranges["E"] = dataset.energies
+        arrays["E"] = ranges["E"] = dataset.energies / units.energy
     for key, values in ranges.items():
         for statistic in ("min", "max", "mean", "var"):
             arrays[f"{key}_{statistic}"] = np.asarray(getattr(np, statistic)(values))
     if any(dataset.pbc) and dataset.cell is not None:
-        arrays["lattice"] = np.ascontiguousarray(dataset.cell.T)
+        arrays["lattice"] = np.ascontiguousarray(dataset.cell.T) / units.length
     text = {
         "type": "d",
         "name": dataset.name,
         "theory": str(dataset.source.get("theory", "unknown")),
-        "e_unit": "eV",
-        "r_unit": "Ang",
+        "e_unit": SGDML_NAMES.get(units.energy_name.lower(), units.energy_name),
+        "r_unit": SGDML_NAMES.get(units.length_name.lower(), units.length_name),
         "provenance": json.dumps(dict(dataset.source)),
     }
     entries: dict[str, Any] = {**{key: np.array(value) for key, value in text.items()}, **arrays}

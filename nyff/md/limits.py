@@ -75,7 +75,7 @@ class Watch:
         else:
             self._seen_low, self._seen_high = self._ranges(domain, contact)
             self._low, self._high = limits.shortest * self._seen_low, limits.longest * self._seen_high
-            self._seen_force = float(domain["max_force"])
+            self._seen_force = float(domain.get("max_force", np.inf))
             self._force = limits.force * self._seen_force
         self._low_squared, self._high_squared = self._low**2, self._high**2
 

@@ -23,6 +23,7 @@ from safetensors.numpy import save as save_arrays
 from nyff.errors import FileFormatError, InputError
 from nyff.files import atomic_write
 from nyff.model.force_field import ForceField
+from nyff.model.sgdml import is_archive, read_sgdml_model
 
 FORMAT = "nyff-force-field"
 FORMAT_VERSION = 1
@@ -42,12 +43,18 @@ def save(model: ForceField, path: str | Path) -> None:
         temporary.write_bytes(data)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> ForceField:
-    """Read a model.
+def load(path: str | Path, device: torch.device | str = "cpu", units: str | None = None) -> ForceField:
+    """Read a model: nyff's own, or one of sGDML (``.npz``, see :mod:`nyff.model.sgdml`).
+
+    ``units``, such as ``"kcal/mol"`` or ``"hartree,bohr"``, are for sGDML models that do not state theirs.
 
     Raises :class:`~nyff.errors.FileFormatError` for a file that is not a whole, unaltered nyff model.
     """
     device = checked_device(device)
+    if is_archive(path):
+        return read_sgdml_model(path, units, device)
+    if units is not None:
+        raise InputError(f"units={units!r} was given, but {path} is no sGDML model; nyff's own models are in eV and Å")
     header, arrays = _read(Path(path))
     energies = arrays.get("energy_coefficients")
     model = ForceField(

@@ -134,7 +134,7 @@ def test_is_exactly_symmetric_and_blind_to_translation(trained):
     h = model.hessian(positions)
     assert np.array_equal(h, h.swapaxes(1, 2))
     translations = np.tile(np.eye(3), (model.n_atoms, 1))
-    assert np.abs(h @ translations).max() < 1e-11 * np.abs(h).max()
+    assert np.abs(h @ translations).max() < 1e-10 * np.abs(h).max()
 
 
 def test_rotation_turns_forces(trained):
@@ -144,9 +144,9 @@ def test_rotation_turns_forces(trained):
     for omega in np.eye(3):
         turn = np.cross(omega, positions)
         product = model.hessian_vector_product(positions, turn)
-        assert np.abs(product + np.cross(omega, forces)).max() < 1e-10
+        assert np.abs(product + np.cross(omega, forces)).max() < 1e-8
         dense = np.einsum("bxy,by->bx", model.hessian(positions), turn.reshape(len(turn), -1))
-        assert np.abs(dense - product.reshape(dense.shape)).max() < 1e-10
+        assert np.abs(dense - product.reshape(dense.shape)).max() < 1e-8
 
 
 def test_symmetry_permutes_the_hessian(trained):
@@ -176,8 +176,8 @@ def test_tiles_do_not_change_the_result(trained, monkeypatch):
     whole, product = model.hessian(positions), model.hessian_vector_product(positions, vectors)
     # Seven training structures at a time, one row at a time, one vector at a time.
     monkeypatch.setattr("nyff.model.hessian._TILE_NUMBERS", 2 * 3 * model.n_atoms * 7)
-    assert np.abs(model.hessian(positions) - whole).max() < 1e-12 * np.abs(whole).max()
-    assert np.abs(model.hessian_vector_product(positions, vectors) - product).max() < 1e-12 * np.abs(product).max()
+    assert np.abs(model.hessian(positions) - whole).max() < 1e-10 * np.abs(whole).max()
+    assert np.abs(model.hessian_vector_product(positions, vectors) - product).max() < 1e-10 * np.abs(product).max()
 
 
 def test_numpy_and_torch(trained):
