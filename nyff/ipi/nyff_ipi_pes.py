@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
+from ipi.utils.softexit import softexit
 
+from nyff.ipi.evaluator import Refused
 from nyff.ipi.load import load_evaluator
 from nyff.ipi.parameters import Parameters
 
@@ -44,6 +46,14 @@ class NyffDriver(Dummy_driver):
 
     def _evaluate(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[Result]:
         # np.stack copies: i-PI's arrays may be views of memory that it writes to
-        answer = self.evaluator(np.stack(positions), np.stack(cells))
+        try:
+            answer = self.evaluator(np.stack(positions), np.stack(cells))
+        except Refused as refused:
+            # the exception alone would lose what i-PI has not flushed and leave no RESTART; the clean-up alone would
+            # let i-PI end with code 0
+            if softexit.flist:
+                softexit.cleanup(status="restartable", message=str(refused))
+                softexit.hard_exit = False
+            raise
         rows = zip(answer.energies, answer.forces, answer.virials, answer.extras, strict=True)
         return [(float(energy), forces, virial, extras) for energy, forces, virial, extras in rows]

@@ -88,7 +88,7 @@ class Document:
     def _outputs(self) -> str:
         o = self.options
         every = 1 if o.time < 1000 or o.motion in ("geop", "instanton") else max(1, o.total_steps // 5000)
-        frames = max(1, o.total_steps // 1000)
+        frames = max(1, o.total_steps // 1000, min(20, o.total_steps // 50))
         dynamics = "time{picosecond}, conserved{electronvolt}, temperature{kelvin}, kinetic_cv{electronvolt}, "
         quantities = "step, " + (dynamics if o.motion in ("nvt", "nve", "remd") else "") + "potential{electronvolt}"
         extras = ""
@@ -100,13 +100,14 @@ class Document:
                 shown = "committee_" + name if self._wrapped and name == "force_uncertainty" else name
                 extras += (
                     f"\n    <!-- {name}: in hartree and bohr, one line per structure -->\n"
-                    f"    <trajectory filename='{name}' stride='{every}' extra_type='{shown}'> extras </trajectory>"
+                    f"    <trajectory filename='{name}' stride='{frames}' flush='20' extra_type='{shown}'>\n"
+                    "      extras\n    </trajectory>"
                 )
         return f"""  <!-- The energy zero is the start structure, so that nine digits show the drift of the conserved
-       quantity. One trajectory file per bead. -->
+       quantity. One trajectory file per bead; every flush of a file waits for the disk, so they are rare. -->
   <output prefix='simulation'>
-    <properties stride='{every}' filename='out'> [ {quantities} ] </properties>
-    <trajectory filename='pos' stride='{frames}' format='xyz' cell_units='angstrom'>
+    <properties stride='{every}' flush='{1 if every == 1 else 10}' filename='out'> [ {quantities} ] </properties>
+    <trajectory filename='pos' stride='{frames}' flush='20' format='xyz' cell_units='angstrom'>
       positions{{angstrom}}
     </trajectory>{extras}
     <checkpoint filename='checkpoint' stride='{max(1, o.total_steps // 10)}' overwrite='True'/>

@@ -16,6 +16,7 @@ for folder in sys.argv[1:]:
     with Path("input.xml").open() as stream:
         simulation = Simulation.load_from_xml(stream, request_banner=False, custom_verbosity="quiet")
     simulation.run()
+    softexit.cleanup("success")  # closes the files
     softexit.reset()
     print(f"{Path(folder).name}: {time.perf_counter() - start:.2f} s")
 sys.stdout.flush()

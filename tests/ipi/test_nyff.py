@@ -247,8 +247,12 @@ def test_forces_that_are_not_finite_stop_i_pi_from_inside(simulation, files):
     simulation.write("broken_pes.py", NOT_FINITE)
     edit(simulation, plug_in, "broken_pes.py")
     assert simulation.finish(simulation.server()) == [1]
-    assert "energy or forces are not finite for structure 1 of 6" in simulation.text("ipi.log")
-    assert len(simulation.properties("simulation.out")) < 6
+    log = simulation.text("ipi.log")
+    assert "Refused: the model's energy or forces are not finite for structure 1 of 6" in log
+    assert "Restartable as is: YES" in log
+    assert len(simulation.properties("simulation.out")) == 4
+    assert len(positions(simulation, BEADS - 1)) == 4, "what led there must be on the disk"
+    assert "<step>3</step>" in simulation.text("RESTART").replace(" ", "")
 
 
 def test_a_wrong_order_of_atoms_is_refused_before_the_first_step(simulations, files):
