@@ -23,7 +23,7 @@ where there is none. Marginal distributions need few structures (about 50) and n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ class Evidence:
 
     numbers: NDArray[np.int64]
     positions: FloatArray
-    fold: Any = None
+    fold: Callable[[FloatArray], FloatArray] | None = None
     distances: NDArray[np.float32] = field(init=False)
     graph: nx.Graph = field(init=False)
     _stars: dict[int, list[Star]] = field(init=False, default_factory=dict)

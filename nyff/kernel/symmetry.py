@@ -11,6 +11,7 @@ are more than ``max_frames``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -247,9 +248,13 @@ def _choose(positions: FloatArray, max_frames: int, seed: int) -> FloatArray:
     return ordered
 
 
-def _fold(dataset: Structures) -> Any:
-    from nyff.data.geometry import nearest_image
-
-    if getattr(dataset, "cell", None) is None or not any(getattr(dataset, "pbc", (False,))):
+def _fold(dataset: Structures) -> Callable[[FloatArray], FloatArray] | None:
+    cell, pbc = getattr(dataset, "cell", None), getattr(dataset, "pbc", None)
+    if cell is None or (pbc is not None and not any(pbc)):
         return None
-    return lambda vectors: nearest_image(vectors, dataset)  # type: ignore[arg-type]
+    import torch
+
+    from nyff.kernel.cell import MinimumImage, checked_cell
+
+    nearest = MinimumImage(checked_cell(cell, pbc))
+    return lambda vectors: np.asarray(nearest(torch.as_tensor(vectors)))
