@@ -21,6 +21,7 @@ from ase.calculators.calculator import (
 )
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from nyff.errors import InputError, SimulationError
 
@@ -39,12 +40,15 @@ class NotFiniteError(SimulationError, CalculationFailed):
 class NyffCalculator(Calculator):
     """ASE calculator for a nyff model: energy, free energy (the same number) and forces, in eV and eV/Å.
 
+    A model of a crystal also gives the stress, in eV/Å³.
+
     Args:
         model: a :class:`~nyff.model.force_field.ForceField`, or the path of a ``.nyff`` file.
         device: where to compute, such as ``"cpu"`` or ``"cuda:0"``. By default a model stays where it is and a file
             is read to the CPU.
 
-    The model is for one molecule: structures must have its elements in its order, without periodic boundaries. Others
+    The model is for one molecule: structures must have its elements in its order, without periodic boundaries, or for
+    one periodic system: then they must have its boundaries and, but for a rotation or a small strain, its cell. Others
     raise :class:`WrongAtomsError`; numbers that are not finite raise :class:`NotFiniteError`. One calculator serves
     one structure at a time; for several structures or threads take :meth:`copy`, which shares the model and costs
     microseconds, or :meth:`evaluate_many`.
@@ -71,6 +75,14 @@ class NyffCalculator(Calculator):
             model = model.to(checked_device(device))
         self._model = model
         self._numbers = np.array(model.numbers, dtype=np.int64)
+        # Models that only predict, as in tests and from elsewhere, are for molecules.
+        self._cell: np.ndarray | None = getattr(model, "cell", None)
+        self._periodic = np.zeros(3, dtype=bool)
+        if self._cell is not None:
+            self._periodic = np.array(model.pbc)
+            self.ignored_changes = {"initial_charges", "initial_magmoms"}
+            if self._periodic.all():
+                self.implemented_properties = [*type(self).implemented_properties, "stress"]
         self.parameters = Parameters(described, checksum=model.checksum, device=str(model.device))
 
     @property
@@ -94,16 +106,18 @@ class NyffCalculator(Calculator):
         return {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation; raises :class:`WrongAtomsError` for periodic structures.
+        """What changed since the last calculation; raises :class:`WrongAtomsError` for boundaries not the model's.
 
         Positions count as changed when any bit of them did, whatever ``tol`` says.
         """
-        if atoms.pbc.any():
-            self._refuse_periodic(atoms)
+        self._check_boundaries(atoms)
         if self.atoms is None:
             return list(all_changes)
         known, asked = self.atoms.arrays, atoms.arrays
-        return [name for name in ("positions", "numbers") if not _same(known[name], asked[name])]
+        changes = [name for name in ("positions", "numbers") if not _same(known[name], asked[name])]
+        if self._cell is not None and not _same(self.atoms.cell.array, atoms.cell.array):
+            changes.append("cell")
+        return changes
 
     def calculate(
         self,
@@ -116,11 +130,14 @@ class NyffCalculator(Calculator):
         if atoms is None:
             raise InputError("NyffCalculator.calculate needs atoms: pass them, or set atoms.calc and ask the atoms")
         self.check_atoms(atoms)
-        self.atoms = Atoms(numbers=atoms.arrays["numbers"], positions=atoms.arrays["positions"], cell=atoms.cell)
+        arrays = atoms.arrays
+        self.atoms = Atoms(arrays["numbers"], positions=arrays["positions"], cell=atoms.cell, pbc=atoms.pbc)
         self.results = {}
-        energies, forces = self._predict(atoms.arrays["positions"][None])
+        energies, forces, stress = self._predict(arrays["positions"][None], atoms.cell.array)
         energy = float(energies[0])
         self.results = {"energy": energy, "free_energy": energy, "forces": forces[0]}
+        if stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress[0])
 
     def evaluate_many(self, structures: Sequence[Atoms]) -> list[Atoms]:
         """Evaluate structures in one batched prediction; neither they nor this calculator change.
@@ -135,11 +152,15 @@ class NyffCalculator(Calculator):
                 raise WrongAtomsError(f"structure {place}: {error}") from None
         if not structures:
             return []
-        energies, forces = self._predict(np.stack([atoms.positions for atoms in structures]))
+        if self._cell is not None and not all(_same(structures[0].cell.array, a.cell.array) for a in structures):
+            return [self.evaluate_many([atoms])[0] for atoms in structures]
+        cell = structures[0].cell.array
+        energies, forces, stress = self._predict(np.stack([atoms.positions for atoms in structures]), cell)
+        stresses = [{}] * len(forces) if stress is None else [{"stress": full_3x3_to_voigt_6_stress(s)} for s in stress]
         evaluated = []
-        for atoms, energy, force in zip(structures, energies.tolist(), forces, strict=True):
+        for atoms, energy, force, more in zip(structures, energies.tolist(), forces, stresses, strict=True):
             frozen = atoms.copy()
-            frozen.calc = SinglePointCalculator(frozen, energy=energy, free_energy=energy, forces=force)
+            frozen.calc = SinglePointCalculator(frozen, energy=energy, free_energy=energy, forces=force, **more)
             frozen.calc.name = self.name
             evaluated.append(frozen)
         return evaluated
@@ -150,15 +171,18 @@ class NyffCalculator(Calculator):
         if atoms is None:
             raise InputError("NyffCalculator.get_hessian needs atoms: pass them, or calculate something first")
         self.check_atoms(atoms)
+        if self._cell is not None and not self._in_own_cell(atoms):
+            raise WrongAtomsError(
+                f"a Hessian is given in the model's own cell only, {self._cell.tolist()}, got {atoms.cell.array.tolist()}"
+            )
         found: np.ndarray = self._model.hessian(atoms.arrays["positions"][None])[0]
         if not np.isfinite(found).all():
             raise NotFiniteError("the model's Hessian is not finite, most likely because two atoms coincide")
         return found
 
     def check_atoms(self, atoms: Atoms) -> None:
-        """Raise :class:`WrongAtomsError` unless ``atoms`` has the model's elements in its order and no periodicity."""
-        if atoms.pbc.any():
-            self._refuse_periodic(atoms)
+        """Raise :class:`WrongAtomsError` unless ``atoms`` has the model's elements in its order, and its boundaries."""
+        self._check_boundaries(atoms)
         if _same(atoms.arrays["numbers"], self._numbers):
             return
         wanted, got = _symbols(self._numbers), _symbols(atoms.numbers)
@@ -172,16 +196,43 @@ class NyffCalculator(Calculator):
             problem = "the structure has other elements than the model"
         raise WrongAtomsError(f"{problem}: the model is for {wanted}, got {got}; {remedy}")
 
-    def _refuse_periodic(self, atoms: Atoms) -> None:
-        raise WrongAtomsError(
-            f"the model is for one molecule without periodic boundaries, got atoms with pbc={atoms.pbc.tolist()}; "
-            'if they are one whole molecule, set atoms.pbc = False, or pbc="F F F" in an extended XYZ file; '
-            "a cell may stay"
-        )
+    def _check_boundaries(self, atoms: Atoms) -> None:
+        if self._cell is None:
+            if atoms.pbc.any():
+                raise WrongAtomsError(
+                    "the model is for one molecule without periodic boundaries, got atoms with "
+                    f"pbc={atoms.pbc.tolist()}; if they are one whole molecule, set atoms.pbc = False, or "
+                    'pbc="F F F" in an extended XYZ file; a cell may stay'
+                )
+            return
+        if not _same(atoms.pbc, self._periodic):
+            raise WrongAtomsError(
+                f"the model is for a system with pbc={self._periodic.tolist()}, got atoms with pbc={atoms.pbc.tolist()}; set "
+                "atoms.pbc and atoms.cell to the model's"
+            )
+        if not self._periodic.all() and not self._in_own_cell(atoms):
+            raise WrongAtomsError(
+                f"the model is for the cell {self._cell.tolist()}, got {atoms.cell.array.tolist()}; where it is not "
+                "periodic in all directions it must be exactly that one"
+            )
 
-    def _predict(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies [B] and forces [B,N,3] of positions [B,N,3], checked to be finite."""
-        energies, forces = self._model.predict(positions)
+    def _in_own_cell(self, atoms: Atoms) -> bool:
+        assert self._cell is not None
+        rows = self._periodic
+        return bool(np.allclose(atoms.cell.array[rows], self._cell[rows], rtol=0, atol=1e-8))
+
+    def _predict(
+        self, positions: np.ndarray, cell: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Energies [B], forces [B,N,3] and, of crystals, stresses [B,3,3] of positions [B,N,3], all finite."""
+        stress = None
+        if not self._periodic.all():
+            energies, forces = self._model.predict(positions)
+        else:
+            try:
+                energies, forces, stress = self._model.predict_with_stress(positions, cell)
+            except InputError as error:
+                raise WrongAtomsError(str(error)) from None
         # One sum is not finite when any of its terms is not; only then look for the culprit.
         if not np.isfinite(energies.sum() + forces.sum()):
             good = np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2))
@@ -193,7 +244,7 @@ class NyffCalculator(Calculator):
                     f"the model's energy or forces{place} are not finite, most likely because {cause}; look at the "
                     "structure, and at the time step if this is a simulation"
                 )
-        return energies, forces
+        return energies, forces, stress
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nyff.errors import InputError
@@ -113,6 +113,18 @@ class ForceField:
         r = self._checked(positions)
         energies, forces = self._predict(r)
         return _like(positions, energies), _like(positions, forces)
+
+    def predict_with_stress(self, positions: Array, cell: ArrayLike | None = None) -> tuple[Array, Array, Array]:
+        """Energies, forces and stresses [frames, 3, 3] in eV/Å³ of a periodic model; in and out like :meth:`predict`.
+
+        ``cell`` [3, 3] (rows in Å) may differ a little from the model's own, of which it knows nothing else; see
+        :mod:`nyff.model.stress`. Raises :class:`~nyff.errors.InputError` for models that are not periodic in all
+        directions, and for cells too far from the model's.
+        """
+        from nyff.model.stress import predict_with_stress
+
+        energies, forces, stress = predict_with_stress(self, self._checked(positions), cell)
+        return _like(positions, energies), _like(positions, forces), _like(positions, stress)
 
     def hessian(self, positions: Array) -> Array:
         """Second derivatives of the energy [frames, 3·atoms, 3·atoms] in eV/Å².
