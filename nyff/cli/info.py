@@ -59,8 +59,7 @@ def _data(path: Path, units: str | None) -> dict[str, Any]:
     from nyff.data.check import check
     from nyff.data.dataset import formula
     from nyff.data.io import read_dataset
-    from nyff.kernel.symmetry import find_permutations
-    from nyff.kernel.words import describe
+    from nyff.kernel.symmetry import find_symmetry
 
     dataset = check(read_dataset(path, units=units))
     content: dict[str, Any] = {
@@ -70,7 +69,7 @@ def _data(path: Path, units: str | None) -> dict[str, Any]:
         "largest force": f"{abs(dataset.forces).max():.3f} eV/Å",
         "rms force": f"{(dataset.forces**2).mean() ** 0.5:.3f} eV/Å",
         "periodic": "yes" if dataset.cell is not None else "no",
-        "symmetry": describe(find_permutations(dataset), dataset.numbers),
+        "symmetry": list(find_symmetry(dataset).description),
     }
     if dataset.energies is not None:
         low, high = float(dataset.energies.min()), float(dataset.energies.max())

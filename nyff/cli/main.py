@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from nyff.cli.demo import demo
 from nyff.cli.info import info
 from nyff.cli.ipi import ipi
+from nyff.cli.precond import precond
 from nyff.cli.report import report
 from nyff.cli.simulate import md, relax
 from nyff.cli.test import test
@@ -38,12 +40,14 @@ def _root(
         raise typer.Exit
 
 
-for _verb in (demo, train, test, info, md, relax, ipi, report):
+for _verb in (demo, train, test, info, md, relax, ipi, report, precond):
     app.command()(_verb)
 
 
 def main() -> None:
     """Entry point of the command line."""
+    # Hints about data are printed by the verbs; without a handler Python would print them a second time.
+    logging.getLogger("nyff").addHandler(logging.NullHandler())
     debug = "--debug" in sys.argv[1:]
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nyff.cli.console import errors_in_words, print_json, say
+
+if TYPE_CHECKING:
+    from nyff.training.evaluate import Evaluation
 
 
 def test(
@@ -31,7 +34,7 @@ def test(
     from nyff.training.evaluate import evaluate
 
     force_field = load(model, device)
-    dataset = read_dataset([str(d) for d in data], units=units, energy_key=energy_key, forces_key=forces_key)
+    dataset = read_dataset([str(d) for d in data], units=units, energy_key=energy_key, forces_key=forces_key, minimum=1)
     dataset = check(dataset, minimum=1)
     if n is not None:
         if not 0 < n <= len(dataset):
@@ -42,9 +45,7 @@ def test(
     seconds = time.perf_counter() - started
     metrics = {**evaluation.metrics, "seconds_per_structure": seconds / len(dataset)}
     if plot is not None:
-        from nyff.report.figures import save_parity
-
-        save_parity(evaluation, plot)
+        _save_parity(evaluation, plot)
     if json:
         print_json(metrics)
         return
@@ -52,3 +53,24 @@ def test(
         say(line)
     for hint in (*dataset.hints, *evaluation.hints()):
         say(f"note: {hint}")
+
+
+def _save_parity(evaluation: Evaluation, path: Path) -> None:
+    from nyff.errors import InputError
+    from nyff.files import atomic_write
+    from nyff.report.figures import figure, parity
+
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"cannot write a picture to {path}; end its name with .png, .svg or .pdf")
+    picture = figure(8.0, 4.0)
+    left, right = picture.subplots(1, 2)
+    unit = ("meV/Å", 1e3)
+    parity(left, evaluation.reference_forces, evaluation.forces, quantity="force", unit="eV/Å", errors_in=unit)
+    if evaluation.reference_energies is None:
+        right.set_axis_off()
+    else:
+        middle = evaluation.reference_energies.mean()
+        reference, predicted = evaluation.reference_energies - middle, evaluation.energies - middle
+        parity(right, reference, predicted, quantity="energy", unit="eV", errors_in=("meV", 1e3))
+    with atomic_write(path) as temporary:
+        picture.savefig(temporary, dpi=150)

@@ -14,6 +14,10 @@ from nyff.training.memory import format_bytes
 from nyff.kernel.internal import InternalKernel
 
 
+BUILD_COLUMNS = 8
+"""Columns' worth of memory that building the default preconditioner takes for each that it keeps."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The choice and its reason. ``unknowns`` 3NM, ``reduced`` without rigid motions; bytes and seconds are estimates."""
@@ -81,7 +85,7 @@ def make_plan(
     n, full, block = operator.n, kernel.n, operator.block_size
     base = _base_bytes(operator)
     direct_bytes = base + 8 * n * n + 8 * 3 * n * 512
-    least = base + 8 * n * (4 * max(16, block) + 10)
+    least = base + 8 * n * (BUILD_COLUMNS * max(16, block) + 10)
     if solver == "cholesky" and direct_bytes > limit:
         raise MemoryLimitError(
             f"a Cholesky factorisation of {n} unknowns needs {format_bytes(direct_bytes)}, the limit is "
@@ -95,11 +99,14 @@ def make_plan(
     rates = measure(operator)
     # Factorisations reach about half the rate of a product; assembly writes n² numbers a few times.
     direct = n**3 / 3 / (0.5 * rates.flops) + 10 * 8 * n * n / rates.bandwidth
-    k = _default_columns(full, limit - base) if columns == "auto" else int(columns)
-    steps = expected_steps(full, k)
-    build = 8 * n * (2 * k) ** 2 / rates.flops + 2 * k * block * rates.matvec / operator.n * 4
-    iterative = build + steps * (rates.matvec + 16 * n * k / rates.bandwidth)
-    cg_bytes = base + 8 * n * (4 * k + 10)
+    if columns == "auto":
+        k = _best_columns(operator, rates, limit - base)
+    elif columns == "paper":
+        k = paper_columns(full)
+    else:
+        k = int(columns)
+    iterative = cg_seconds(operator, rates, k)
+    cg_bytes = base + 8 * n * (BUILD_COLUMNS * k + 10)
     if solver == "auto":
         fits = direct_bytes <= limit
         chosen = "cholesky" if fits and direct <= iterative else "cg"
@@ -125,15 +132,42 @@ def make_plan(
     return Plan("cg", reason, full, n, k, cg_bytes, limit, iterative)
 
 
+def cg_seconds(operator: InternalKernel, rates: Rates, columns: int) -> float:
+    """Expected time of a solve by CG with ``columns`` columns: build, then steps.
+
+    The build evaluates 3 k columns, orthogonalises them (9 n k²), forms a Gram matrix of them (9 n k²) and one of those
+    kept, and diagonalises both (about 9 k³ flops each, at a fifth of the rate of a product); a step is one product with
+    K and two passes over the factor.
+    """
+    n, m = operator.n, len(operator.basis)
+    evaluate = 3.0 * columns * rates.matvec * 5 / m
+    multiply = 55.0 * n * columns**2 / (0.6 * rates.flops)
+    diagonalise = 280.0 * columns**3 / (0.2 * rates.flops)
+    step = rates.matvec + 16 * n * columns / rates.bandwidth
+    return evaluate + multiply + diagonalise + expected_steps(operator.kernel.n, columns) * step
+
+
 def expected_steps(n: int, columns: int) -> float:
-    """A guess of the CG steps to 1e-4: the paper's n k̂/k with k̂ = 100 (eq. 15), over the four that the default gains."""
-    return max(20.0, n * 100 / columns / 4)
+    """A guess of the CG steps to 1e-4 before anything is known of the molecule.
+
+    The paper's law, steps = n k̂/k with k̂ = 100 (its default), over ten: what the default preconditioner gains over the
+    paper's on the molecules of the results page, give or take a factor of two.
+    """
+    return max(15.0, n * 100 / columns / 10)
 
 
-def _default_columns(n: int, memory: float) -> int:
-    """The paper's rule k = (k̂ n²/2)^{1/3}, k̂ = 100, within the memory the build takes."""
-    best = (100 * n * n / 2) ** (1 / 3)
-    return max(8, int(min(best, n / 4, memory / (8 * n) / 4 - 3)))
+def paper_columns(n: int) -> int:
+    """The paper's rule k* = (k̂ n²/2)^{1/3} with k̂ = 100, for its m = 1."""
+    return max(8, min(n // 2, round((100 * n * n / 2) ** (1 / 3))))
+
+
+def _best_columns(operator: InternalKernel, rates: Rates, memory: float) -> int:
+    """The number of columns with the least expected time among those whose build fits into ``memory``."""
+    n = operator.n
+    most = min(n // 3, int(memory / (8 * n * BUILD_COLUMNS)))
+    least = operator.block_size + 8
+    grid = [k for k in (round(least * 1.1**i) for i in range(120)) if k <= most]
+    return min(grid, key=lambda k: cg_seconds(operator, rates, k), default=max(8, most))
 
 
 def _base_bytes(operator: InternalKernel) -> int:

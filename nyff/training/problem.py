@@ -49,11 +49,13 @@ class Problem:
         return self.operator.to_cartesian(solution).view(len(self.dataset), -1)
 
 
-def resolve_permutations(dataset: Dataset, permutations: str | ArrayLikePermutations) -> NDArray[np.int64]:
+def resolve_permutations(
+    dataset: Dataset, permutations: str | ArrayLikePermutations, seed: int = 0
+) -> NDArray[np.int64]:
     """The group to use: ``"auto"`` finds it in the data, ``"none"`` is the identity, an array is checked."""
     if isinstance(permutations, str):
         if permutations == "auto":
-            return find_permutations(dataset)
+            return find_permutations(dataset, seed=seed)
         if permutations == "none":
             return np.arange(dataset.n_atoms)[None]
         raise InputError(f"`permutations` must be 'auto', 'none' or an array [S, atoms], got {permutations!r}")

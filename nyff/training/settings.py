@@ -39,8 +39,8 @@ class Settings:
             raise InputError(f"`tolerance` must be below 1, got {self.tolerance}; 1e-4 is enough for force fields")
         _one_of("solver", self.solver, SOLVERS)
         _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
-        if self.columns != "auto" and not (isinstance(self.columns, int) and self.columns > 0):
-            raise InputError(f"`columns` must be a positive integer or 'auto', got {self.columns!r}")
+        if self.columns not in ("auto", "paper") and not (isinstance(self.columns, int) and self.columns > 0):
+            raise InputError(f"`columns` must be a positive integer, 'auto' or 'paper', got {self.columns!r}")
         if self.max_iterations is not None and self.max_iterations < 1:
             raise InputError(f"`max_iterations` must be at least 1, got {self.max_iterations}")
 

@@ -80,6 +80,7 @@ def solve(
         plan.columns,
         n=problem.n,
         seed=settings.seed,
+        max_bytes=plan.limit_bytes,
     )
     watcher.tell("solving")
     solution = conjugate_gradient(

@@ -135,7 +135,7 @@ def fit_with(
     limit = memory_limit(settings.max_memory, settings.device)
 
     watcher.tell("finding symmetries")
-    permutations = resolve_permutations(train, settings.permutations)
+    permutations = resolve_permutations(train, settings.permutations, settings.seed)
     scan: dict[float, float] = {}
     if settings.lengthscale is None:
         watcher.tell("choosing the length scale")

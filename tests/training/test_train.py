@@ -128,7 +128,7 @@ def test_net_forces_are_projected_out_and_reported(ethanol, ethanol_permutations
         ({"kernel": "rbf"}, "unknown kernel 'rbf'; known are"),
         ({"solver": "lu"}, "unknown solver 'lu'; known are auto, cholesky, cg"),
         ({"preconditioner": "ilu"}, "unknown preconditioner 'ilu'"),
-        ({"columns": "many"}, "`columns` must be a positive integer or"),
+        ({"columns": "many"}, "`columns` must be a positive integer, 'auto' or 'paper'"),
         ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
         ({"permutations": "yes"}, "`permutations` must be 'auto', 'none' or an array"),
         ({"permutations": [[1, 0, 2, 3, 4, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5, 6, 8, 7]]}, "permutation"),

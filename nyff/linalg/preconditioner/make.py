@@ -14,7 +14,7 @@ from nyff.linalg.operator import LinearOperator
 from nyff.linalg.preconditioner import columns as choose
 from nyff.linalg.preconditioner.base import BuildCost, Identity, Preconditioner
 from nyff.linalg.preconditioner.jacobi import jacobi_atom, jacobi_structure
-from nyff.linalg.preconditioner.local import columns_beside_blocks, low_rank_plus_blocks
+from nyff.linalg.preconditioner.local import OVERSAMPLING, columns_beside_blocks, low_rank_plus_blocks
 from nyff.linalg.preconditioner.low_rank import FORMS, LowRank, eigenpairs
 from nyff.linalg.preconditioner.meter import MemoryMeter
 from nyff.linalg.preconditioner.pivoted import Pivoted
@@ -111,11 +111,10 @@ def _rank_leverage(request: Request) -> LowRank:
 def _auto(request: Request) -> Preconditioner:
     operator = request.operator
     room = columns_beside_blocks(8.0 * request.n * request.columns, operator.n, operator.block_size)
-    factor = Pivoted(operator, int(_OVERSAMPLING * room), request.seed).grow(int(_OVERSAMPLING * room))
+    oversampled = int(OVERSAMPLING * room)
+    factor = Pivoted(operator, oversampled, request.seed).grow(oversampled)
     return low_rank_plus_blocks(factor, operator.diagonal_blocks(), request.shift, room)
 
-
-_OVERSAMPLING = 3
 
 METHODS = {
     "auto": Method("low rank plus the residual block of each structure: the default", _auto, seeded=True),
