@@ -17,12 +17,13 @@ def info(
 ) -> None:
     """Say what a model, a data set or a run folder holds."""
     from nyff.errors import InputError
+    from nyff.model.convert import is_model
 
     if not path.exists():
         raise InputError(f"there is no {path}; give a model, a data set or a run folder")
     if path.is_dir() and (path / "config.yaml").exists():
         content = _run(path)
-    elif path.suffix == ".nyff":
+    elif is_model(path):
         content = _model(path)
     else:
         content = _data(path, units)
@@ -42,7 +43,7 @@ def _model(path: Path) -> dict[str, Any]:
     model = load(path)
     training = model.metadata.get("training", {})
     return {
-        "kind": "nyff model",
+        "kind": "nyff model" if path.suffix == ".nyff" else "sGDML model",
         "molecule": f"{formula(model.numbers)}, {model.n_atoms} atoms",
         "training structures": model.n_train,
         "kernel": f"{model.kernel}, length scale {model.lengthscale:g}, descriptor power {model.descriptor_power:g}",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import typer
 
+from nyff.cli.convert import convert
 from nyff.cli.demo import demo
 from nyff.cli.info import info
 from nyff.cli.ipi import ipi
@@ -15,7 +17,11 @@ from nyff.cli.report import report
 from nyff.cli.simulate import md, relax
 from nyff.cli.test import test
 from nyff.cli.train import train
+from nyff.cli.vib import vib
 from nyff.errors import NyffError
+
+# The base of all complaints about options and arguments; Typer exports it under no name of its own.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="nyff",
@@ -40,7 +46,7 @@ def _root(
         raise typer.Exit
 
 
-for _verb in (demo, train, test, info, md, relax, ipi, report, precond):
+for _verb in (demo, train, test, info, md, relax, vib, ipi, convert, report, precond):
     app.command()(_verb)
 
 
@@ -51,12 +57,30 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        app(arguments)
-    except NyffError as error:
+        code = app(arguments or ["--help"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except (NyffError, _UsageError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"nyff: error: {error}", err=True)
+        typer.echo(f"nyff: error: {_in_words(error)}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    if code == 130:
         typer.echo("nyff: interrupted", err=True)
-        sys.exit(130)
+    if code:
+        sys.exit(code)
+
+
+def _in_words(error: Exception) -> str:
+    """One line for any error that is the user's or the machine's to mend."""
+    if isinstance(error, _UsageError):
+        command = context.command_path if (context := getattr(error, "ctx", None)) else "nyff"
+        # Typer's messages span lines and end with a full stop or not, depending on its version.
+        return " ".join(error.format_message().split()).rstrip(".") + f"; see {command} --help"
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return (
+            f"the system refused to read or write{where}: {error.strerror or error}; make room or choose another "
+            "place. A run that had begun can be resumed"
+        )
+    return str(error)

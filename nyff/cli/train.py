@@ -40,6 +40,9 @@ def train(
     ] = None,
     energy_key: Annotated[str | None, typer.Option(help="Name of the energies in the file.")] = None,
     forces_key: Annotated[str | None, typer.Option(help="Name of the forces in the file.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Settings and training structures of this sGDML model.", metavar="MODEL")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue the interrupted run in this folder.", metavar="RUN")
     ] = None,
@@ -83,6 +86,7 @@ def train(
                     units=units,
                     energy_key=energy_key,
                     forces_key=forces_key,
+                    like_model=like,
                     progress=progress,
                     planned=lambda plan: say(str(plan)),
                 )
@@ -116,4 +120,4 @@ def _permutations(text: str) -> str | list[list[int]]:
 
 
 def _columns(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text

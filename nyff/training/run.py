@@ -43,6 +43,7 @@ from nyff.linalg.cg import CGState
 from nyff.linalg.solution import Record
 from nyff.model.file import checked_device
 from nyff.training.checkpoint import load_state, save_state
+from nyff.training.like import like
 from nyff.training.plan import Plan
 from nyff.training.settings import Settings
 from nyff.training.solve import Interrupted, Progress, Watcher
@@ -64,11 +65,14 @@ def train_run(
     units: str | None = None,
     energy_key: str | None = None,
     forces_key: str | None = None,
+    like_model: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
     progress: Callable[[Progress], None] | None = None,
     planned: Callable[[Plan], None] | None = None,
 ) -> FitResult:
     """Train on the files ``data`` (or :data:`BUNDLED`) and write everything into the new folder ``output``.
+
+    ``like_model`` is an sGDML model whose settings and training structures are taken instead of those given.
 
     Raises :class:`~nyff.training.solve.Interrupted` on Ctrl-C or SIGTERM, after a checkpoint; errors in data or
     settings are raised before the folder is created.
@@ -77,15 +81,20 @@ def train_run(
     files = [str(f) for f in ([data] if isinstance(data, (str, Path)) else data)]
     source = {"files": files, "units": units, "energy_key": energy_key, "forces_key": forces_key}
     dataset = _read(source)
-    wanted = default_n_train(dataset) if n_train is None else n_train
-    splitting = split(dataset, wanted, seed=settings.seed, method=split_method)
+    if like_model is not None:
+        found = like(like_model, dataset)
+        stored = {**found.arguments, "permutations": found.arguments["permutations"].tolist()}
+        settings, splitting = replace(settings, **stored), found.splitting
+    else:
+        wanted = default_n_train(dataset) if n_train is None else n_train
+        splitting = split(dataset, wanted, seed=settings.seed, method=split_method)
     folder = new_folder(output)
     source["files"] = [f if f == BUNDLED else str(Path(f).resolve()) for f in files]
     config = {
         "nyff_version": __version__,
         "data": {**source, "fingerprint_sha256": dataset.fingerprint()},
-        "n_train": wanted,
-        "split_method": split_method,
+        "n_train": len(splitting.train),
+        "split_method": splitting.method,
         "checkpoint_seconds": checkpoint_seconds,
         "settings": settings.to_dict(),
     }

@@ -55,7 +55,7 @@ def test_help_lists_the_verbs_and_imports_nothing_heavy():
         "assert not {'torch', 'ase', 'numpy', 'matplotlib'} & set(sys.modules), 'heavy imports'\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for verb in ("demo", "train", "test", "info", "md", "relax", "ipi", "report"):
+    for verb in ("demo", "train", "test", "info", "md", "relax", "vib", "ipi", "convert", "report", "precond"):
         assert verb in out
 
 
@@ -89,6 +89,14 @@ def test_train_test_info_relax_md(run, folder):
     code, out, _ = run("relax", folder / "run" / "model.nyff", folder / "data.xyz", "-o", folder / "relaxed.xyz")
     assert code == 0
     assert "converged in" in out
+    code, out, _ = run("vib", folder / "run" / "model.nyff", folder / "relaxed.xyz", "--modes", folder / "modes")
+    assert code == 0
+    assert "zero-point energy" in out
+    assert len(list((folder / "modes").iterdir())) == 21
+    code, out, _ = run("convert", folder / "run" / "model.nyff", folder / "sgdml.npz")
+    assert code == 0
+    code, out, _ = run("info", folder / "sgdml.npz")
+    assert "C2H6O, 9 atoms" in out
     md = ["--ensemble", "nve", "--time", "5fs", "-o", folder / "md"]
     code, out, _ = run("md", folder / "run" / "model.nyff", folder / "relaxed.xyz", *md)
     assert code == 0
