@@ -87,7 +87,9 @@ def ipi(
     nyff ipi --write-input STRUCTURE --model MODEL -o DIR.
     """
     if pes_path:
-        typer.echo(str(Path(__file__).parents[1] / "ipi" / "nyff_ipi_pes.py"))
+        from nyff.ipi.template import PES_PATH
+
+        typer.echo(str(PES_PATH))
         return
     given = {
         "model": model,

@@ -219,7 +219,8 @@ class Document:
                 "\n      <force forcefield='reference'/>"
                 f"\n      <force forcefield='reference-contracted' nbeads='{o.contract}' weight='-1.0'/>"
             )
-        return f"""  <system{attributes}>
+        return f"""  <!-- what is simulated -->
+  <system{attributes}>
     <!-- all beads start at the same place. The cell is large and means nothing: a molecule has none -->
     <initialize nbeads='{o.nbeads}'>
       <file mode='xyz'> start.xyz </file>{velocities}
@@ -228,6 +229,7 @@ class Document:
     <forces>
 {forces}
     </forces>
+    <!-- the temperature that is aimed at -->
     <ensemble> <temperature units='kelvin'> {temperature} </temperature> </ensemble>
 {self._motion()}
   </system>"""
@@ -258,7 +260,8 @@ class Document:
       </instanton>
     </motion>"""
         thermostat = "" if o.motion == "nve" else "\n" + self._thermostat()
-        return f"""    <motion mode='dynamics'>
+        return f"""    <!-- how it moves: the free ring polymer exactly, the forces with this time step -->
+    <motion mode='dynamics'>
       <dynamics mode='{"nve" if o.motion == "nve" else "nvt"}'>
         <timestep units='femtosecond'> {o.timestep:g} </timestep>{thermostat}
       </dynamics>

@@ -11,9 +11,9 @@ import pytest
 from ase.io import read
 
 import nyff
-from nyff.ipi.nyff_ipi_pes import __file__ as plug_in
 from nyff.ipi.options import InputOptions
 from nyff.ipi.parameters import Parameters
+from nyff.ipi.template import PES_PATH
 from nyff.ipi.writer import write_input
 from nyff.units import BOHR, HARTREE
 
@@ -85,7 +85,7 @@ def runs(simulations, files):
             model, template = files / "a.nyff", run.folder / "start.xyz"
             driver = Path(sys.executable).with_name("i-pi-py_driver")
             options = f"model={model},template={template}"
-            command = (driver, "-u", *place, "-m", "custom", "-P", plug_in, "-o", options)
+            command = (driver, "-u", *place, "-m", "custom", "-P", PES_PATH, "-o", options)
         processes += [run.server(), run.spawn(*command, log="client.log")]
     kinds = []
     for name, options in KINDS.items():
@@ -245,7 +245,7 @@ class Broken(NyffDriver):
 def test_forces_that_are_not_finite_stop_i_pi_from_inside(simulation, files):
     write(simulation, files)
     simulation.write("broken_pes.py", NOT_FINITE)
-    edit(simulation, plug_in, "broken_pes.py")
+    edit(simulation, str(PES_PATH), "broken_pes.py")
     assert simulation.finish(simulation.server()) == [1]
     log = simulation.text("ipi.log")
     assert "Refused: the model's energy or forces are not finite for structure 1 of 6" in log
