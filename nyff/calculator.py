@@ -6,6 +6,7 @@ vibrations, trajectories and databases. The model itself keeps no state, so any 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from nyff.model.force_field import ForceField
 
 
+log = logging.getLogger(__name__)
+
+STRESS_CAVEAT = (
+    "the stress is the strain derivative of a model that was trained on forces in one lattice; forces do not determine "
+    "it, so check it against the reference before you rely on it"
+)
+
+
 class WrongAtomsError(InputError, CalculatorSetupError):
     """The structure is not one the model was made for: other elements, another order, or periodic."""
 
@@ -40,7 +49,8 @@ class NotFiniteError(SimulationError, CalculationFailed):
 class NyffCalculator(Calculator):
     """ASE calculator for a nyff model: energy, free energy (the same number) and forces, in eV and eV/Å.
 
-    A model of a crystal also gives the stress, in eV/Å³.
+    A model of a crystal also gives the stress, in eV/Å³, which forces at one lattice do not determine: see
+    :mod:`nyff.model.stress`.
 
     Args:
         model: a :class:`~nyff.model.force_field.ForceField`, or the path of a ``.nyff`` file.
@@ -78,6 +88,7 @@ class NyffCalculator(Calculator):
         # Models that only predict, as in tests and from elsewhere, are for molecules.
         self._cell: np.ndarray | None = getattr(model, "cell", None)
         self._periodic = np.zeros(3, dtype=bool)
+        self._warned = False
         if self._cell is not None:
             self._periodic = np.array(model.pbc)
             self.ignored_changes = {"initial_charges", "initial_magmoms"}
@@ -136,7 +147,11 @@ class NyffCalculator(Calculator):
         energies, forces, stress = self._predict(arrays["positions"][None], atoms.cell.array)
         energy = float(energies[0])
         self.results = {"energy": energy, "free_energy": energy, "forces": forces[0]}
-        if stress is not None:
+        if stress is not None and "stress" in properties:
+            # Only when asked for, because of what is said here.
+            if not self._warned:
+                self._warned = True
+                log.warning("%s", STRESS_CAVEAT)
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress[0])
 
     def evaluate_many(self, structures: Sequence[Atoms]) -> list[Atoms]:
@@ -155,12 +170,11 @@ class NyffCalculator(Calculator):
         if self._cell is not None and not all(_same(structures[0].cell.array, a.cell.array) for a in structures):
             return [self.evaluate_many([atoms])[0] for atoms in structures]
         cell = structures[0].cell.array
-        energies, forces, stress = self._predict(np.stack([atoms.positions for atoms in structures]), cell)
-        stresses = [{}] * len(forces) if stress is None else [{"stress": full_3x3_to_voigt_6_stress(s)} for s in stress]
+        energies, forces, _ = self._predict(np.stack([atoms.positions for atoms in structures]), cell)
         evaluated = []
-        for atoms, energy, force, more in zip(structures, energies.tolist(), forces, stresses, strict=True):
+        for atoms, energy, force in zip(structures, energies.tolist(), forces, strict=True):
             frozen = atoms.copy()
-            frozen.calc = SinglePointCalculator(frozen, energy=energy, free_energy=energy, forces=force, **more)
+            frozen.calc = SinglePointCalculator(frozen, energy=energy, free_energy=energy, forces=force)
             frozen.calc.name = self.name
             evaluated.append(frozen)
         return evaluated
@@ -173,7 +187,8 @@ class NyffCalculator(Calculator):
         self.check_atoms(atoms)
         if self._cell is not None and not self._in_own_cell(atoms):
             raise WrongAtomsError(
-                f"a Hessian is given in the model's own cell only, {self._cell.tolist()}, got {atoms.cell.array.tolist()}"
+                f"a Hessian is given in the model's own cell only, {self._cell.tolist()}, got "
+                f"{atoms.cell.array.tolist()}"
             )
         found: np.ndarray = self._model.hessian(atoms.arrays["positions"][None])[0]
         if not np.isfinite(found).all():
@@ -207,8 +222,8 @@ class NyffCalculator(Calculator):
             return
         if not _same(atoms.pbc, self._periodic):
             raise WrongAtomsError(
-                f"the model is for a system with pbc={self._periodic.tolist()}, got atoms with pbc={atoms.pbc.tolist()}; set "
-                "atoms.pbc and atoms.cell to the model's"
+                f"the model is for a system with pbc={self._periodic.tolist()}, got atoms with "
+                f"pbc={atoms.pbc.tolist()}; set atoms.pbc and atoms.cell to the model's"
             )
         if not self._periodic.all() and not self._in_own_cell(atoms):
             raise WrongAtomsError(

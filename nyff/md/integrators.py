@@ -131,10 +131,10 @@ def make_integrator(options: MDOptions, atoms: Atoms, rng: np.random.Generator) 
 
     NVE and Nosé-Hoover conserve the zero net momentum and rotation they start with, so 3N - 6 degrees of freedom
     share the energy. Langevin's noise turns the molecule, and only its centre of mass
-    is held: 3N - 3.
+    is held: 3N - 3, as in a periodic system, whose angular momentum is not conserved.
     """
     langevin = options.ensemble == "langevin"
-    n_dof = degrees_of_freedom(len(atoms), rotation=langevin)
+    n_dof = degrees_of_freedom(len(atoms), rotation=langevin or bool(atoms.pbc.any()))
     timestep = options.timestep * units.fs
     if langevin:
         # ASE's own fixcm samples a slightly wrong distribution and is deprecated for this constraint.

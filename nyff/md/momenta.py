@@ -9,22 +9,33 @@ from nyff.units import KB
 
 
 def boltzmann_momenta(
-    positions: np.ndarray, masses: np.ndarray, temperature: float, rng: np.random.Generator, n_dof: int
+    positions: np.ndarray,
+    masses: np.ndarray,
+    temperature: float,
+    rng: np.random.Generator,
+    n_dof: int,
+    *,
+    periodic: bool = False,
 ) -> np.ndarray:
     """Momenta [atoms, 3] drawn from the Maxwell-Boltzmann distribution, at rest as a whole, at exactly ``temperature``.
 
-    Net momentum and rotation are removed; then all momenta are scaled so that ``n_dof`` degrees of freedom have that
-    temperature (K). Masses are in ASE's unit of mass, momenta in Å sqrt(amu eV)/Å, as ASE keeps them.
+    Net momentum and rotation are removed (of a periodic system the momentum only); then all momenta are scaled so that
+    ``n_dof`` degrees of freedom have that temperature (K). Masses are in ASE's unit of mass, momenta in
+    Å sqrt(amu eV)/Å, as ASE keeps them.
     """
     momenta = rng.standard_normal((len(masses), 3)) * np.sqrt(masses * KB * temperature)[:, None]
-    momenta = at_rest(positions, masses, momenta)
+    momenta = at_rest(positions, masses, momenta, periodic=periodic)
     now = kinetic_temperature(momenta, masses, n_dof)
     return momenta * np.sqrt(temperature / now) if now > 0 else momenta
 
 
-def at_rest(positions: np.ndarray, masses: np.ndarray, momenta: np.ndarray) -> np.ndarray:
-    """The same momenta [atoms, 3] without net momentum and without angular momentum."""
+def at_rest(
+    positions: np.ndarray, masses: np.ndarray, momenta: np.ndarray, *, periodic: bool = False
+) -> np.ndarray:
+    """The same momenta [atoms, 3] without net momentum and, unless ``periodic``, without angular momentum."""
     momenta = momenta - masses[:, None] * momenta.sum(0) / masses.sum()
+    if periodic:
+        return momenta
     arms = positions - masses @ positions / masses.sum()
     spin = np.cross(arms, momenta).sum(0)
     # The pseudo-inverse leaves out the axis of a linear molecule, about which nothing can rotate.

@@ -45,7 +45,7 @@ def _create(path: Path) -> None:
 def labelled(atoms: Atoms, results: Mapping[str, Any], **info: Any) -> Atoms:
     """A copy of ``atoms`` that owns energy (eV) and forces (eV/Å) and carries nothing else but momenta and ``info``."""
     momenta = atoms.get_momenta() if atoms.has("momenta") else None
-    frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, momenta=momenta)
+    frame = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, momenta=momenta)
     if atoms.has("masses"):
         frame.set_masses(atoms.get_masses())
     frame.info.update(info)
@@ -132,7 +132,8 @@ class ExtxyzFormat:
             ends = [f" {mass:16.8f}\n" for mass in atoms.get_masses()]
         cell = " ".join(repr(float(x)) for x in atoms.cell.array.ravel())
         lattice = f'Lattice="{cell}" ' if atoms.cell.any() else ""
-        self._head = f'{len(atoms)}\n{lattice}Properties=species:S:1:pos:R:3{columns} %s pbc="F F F"\n'
+        pbc = " ".join("FT"[int(flag)] for flag in atoms.pbc)
+        self._head = f'{len(atoms)}\n{lattice}Properties=species:S:1:pos:R:3{columns} %s pbc="{pbc}"\n'
         numbers = " %16.8f" * 3 * (len(self._names) + 1)
         self._body = "".join(
             f"{symbol:<2}{numbers}{end}" for symbol, end in zip(atoms.get_chemical_symbols(), ends, strict=True)

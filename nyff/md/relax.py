@@ -95,7 +95,7 @@ def relax(
     try:
         with OPTIMIZERS[optimizer.lower()](moving, logfile=None) as search:
             if isinstance(search, BFGS) and not moving.constraints and hasattr(calculator.model, "hessian"):
-                search.H0 = start_hessian(calculator.get_hessian(moving), moving.positions)
+                search.H0 = start_hessian(calculator.get_hessian(moving), moving)
             for reached in search.irun(fmax=fmax, steps=max_steps):
                 converged = bool(reached)
                 forces = moving.get_forces()
@@ -119,13 +119,13 @@ def relax(
     return RelaxResult(moving, converged, step, results["energy"], largest, message)
 
 
-def start_hessian(hessian: np.ndarray, positions: np.ndarray, periodic: bool = False) -> np.ndarray:
-    """``hessian`` [3·atoms, 3·atoms] (eV/Å²) away from a minimum, made fit to start a quasi-Newton search with.
+def start_hessian(hessian: np.ndarray, atoms: Atoms) -> np.ndarray:
+    """``hessian`` [3·atoms, 3·atoms] (eV/Å²) of ``atoms``, away from a minimum, made fit to start a search with.
 
     Curvatures are made positive and not too small, so that every step leads downhill and none is far; rigid motions,
     which have none, get ASE's default. From it BFGS needs about a third of the steps that it needs from nothing.
     """
-    rigid = rigid_motions(positions, periodic=periodic)
+    rigid = rigid_motions(atoms)
     outside = rigid @ rigid.T
     inside = np.eye(len(hessian)) - outside
     curvatures, directions = np.linalg.eigh(inside @ hessian @ inside)

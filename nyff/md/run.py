@@ -110,16 +110,18 @@ def run_md(
         limits=asdict(limits),
     )
     rng = np.random.default_rng(options.seed)
-    moving = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell)
+    moving = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    periodic = bool(atoms.pbc.any())
     if atoms.has("masses"):
         moving.set_masses(atoms.get_masses())
     moving.set_momenta(atoms.get_momenta())
     integrator = make_integrator(options, moving, rng)
     masses, positions = moving.get_masses(), moving.get_positions()
     if options.keep_momenta:
-        moving.set_momenta(at_rest(positions, masses, moving.get_momenta()))
+        moving.set_momenta(at_rest(positions, masses, moving.get_momenta(), periodic=periodic))
     else:
-        moving.set_momenta(boltzmann_momenta(positions, masses, options.temperature, rng, integrator.n_dof))
+        n_dof, temperature = integrator.n_dof, options.temperature
+        moving.set_momenta(boltzmann_momenta(positions, masses, temperature, rng, n_dof, periodic=periodic))
     return Simulation(folder, options, limits, calculator, integrator).run(progress)
 
 
@@ -159,7 +161,8 @@ def resume_md(
     limits = limits or Limits(**described.get("limits", {}))
     write_config(folder / "config.yaml", options, **{**described, "limits": asdict(limits)})
     arrays = checkpoint.arrays
-    moving = Atoms(numbers=calculator.model.numbers, positions=arrays["positions"], cell=arrays["cell"])
+    pbc = getattr(calculator.model, "pbc", False)
+    moving = Atoms(numbers=calculator.model.numbers, positions=arrays["positions"], cell=arrays["cell"], pbc=pbc)
     if "masses" in arrays:
         moving.set_masses(arrays["masses"])
     moving.set_momenta(arrays["momenta"])

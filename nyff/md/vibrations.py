@@ -103,7 +103,7 @@ class VibrationsResult:
     def data(self) -> VibrationsData:
         """ASE's own object, for everything ASE does with vibrations; it holds the projected Hessian."""
         masses = np.repeat(self.atoms.get_masses(), 3)
-        q = rigid_motions(self.atoms.positions, self.atoms.get_masses(), self.geometry == "periodic")
+        q = rigid_motions(self.atoms, self.atoms.get_masses())
         weighted = self.hessian / np.sqrt(np.outer(masses, masses))
         inside = np.eye(len(masses)) - q @ q.T
         projected = (inside @ weighted @ inside) * np.sqrt(np.outer(masses, masses))
@@ -240,7 +240,7 @@ def vibrations(
     hessian = calculator.get_hessian(still)
     still.calc = frozen_results(still, results)
     periodic = bool(still.pbc.any())
-    frequencies, modes, rigid = normal_modes(still, hessian, periodic)
+    frequencies, modes, rigid = normal_modes(still, hessian)
     geometry: Literal["linear", "nonlinear", "periodic"]
     geometry = "periodic" if periodic else "linear" if rigid == 5 else "nonlinear"
     number = 1 if periodic else count_rotations(still, calculator.model.permutations)
@@ -257,7 +257,7 @@ def vibrations(
     )
 
 
-def normal_modes(atoms: Atoms, hessian: np.ndarray, periodic: bool = False) -> tuple[np.ndarray, np.ndarray, int]:
+def normal_modes(atoms: Atoms, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Frequencies [modes] in cm⁻¹, modes [modes, atoms, 3] and the number of rigid motions projected out.
 
     ``hessian`` [3·atoms, 3·atoms] in eV/Å², from any source. E. B. Wilson, J. C. Decius, P. C. Cross, Molecular
@@ -267,7 +267,7 @@ def normal_modes(atoms: Atoms, hessian: np.ndarray, periodic: bool = False) -> t
     if not (masses > 0).all():
         raise InputError("an atom has no mass; give masses with atoms.set_masses")
     root = np.sqrt(np.repeat(masses, 3))
-    rigid = rigid_motions(atoms.positions, masses, periodic)
+    rigid = rigid_motions(atoms, masses)
     internal = np.linalg.qr(np.hstack([rigid, np.eye(len(root))]))[0][:, rigid.shape[1] :]
     squares, vectors = np.linalg.eigh(internal.T @ (hessian / np.outer(root, root)) @ internal)
     # In ASE's units of time, length, mass and energy ω² = k/m holds without a factor.

@@ -5,8 +5,13 @@ A homogeneous strain ε moves every arrow between nearest images, δ → (1 + ε
 
     ∂E/∂ε_ab = Σ_d (∂E/∂x_d) g_da δ_db,        σ = (∂E/∂ε) / V,
 
-symmetric because g_d is parallel to δ_d. Positive stress pulls, as in ASE. A model knows one lattice: at others its
-stress is an extrapolation through the distances between atoms, which is why lattices far from its own are refused.
+symmetric because g_d is parallel to δ_d. Positive stress pulls, as in ASE.
+
+**How far to trust it.** This is the exact derivative of the model's energy, but a model is trained on forces in one
+lattice, and displacements of atoms inside a lattice never add up to a strain of it: where atoms interact across the
+boundary, training says nothing about the stress, and its error can be larger than the stress. It is right where nothing
+crosses the boundary. Lattices other than the model's own are extrapolation for the same reason, so those far from it
+are refused.
 """
 
 from __future__ import annotations

@@ -245,11 +245,14 @@ def test_symmetry_number_counts_proper_rotations(name, generators, expected):
 
 def test_rigid_motions_of_lines_and_crystals():
     bent = molecule("H2O")
-    assert rigid_motions(bent.positions).shape == (9, 6)
-    assert rigid_motions(molecule("CO2").positions).shape == (9, 5)
-    assert rigid_motions(bent.positions, bent.get_masses(), periodic=True).shape == (9, 3)
-    q = rigid_motions(bent.positions, bent.get_masses())
+    assert rigid_motions(bent).shape == (9, 6)
+    assert rigid_motions(molecule("CO2")).shape == (9, 5)
+    q = rigid_motions(bent, bent.get_masses())
     assert np.abs(q.T @ q - np.eye(6)).max() < 1e-12
+    bent.cell = [5, 6, 7]
+    for pbc, count in (((True, True, True), 3), ((True, True, False), 3), ((False, True, False), 4)):
+        bent.pbc = pbc
+        assert rigid_motions(bent, bent.get_masses()).shape == (9, count)
 
 
 def test_relaxation_starts_from_the_hessian(fitted, data):
