@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -183,3 +185,18 @@ def test_the_command_s_mistakes_are_named(files, monkeypatch, flags, words):
     result = CliRunner().invoke(app, ["ipi", *flags])
     assert isinstance(result.exception, nyff.NyffError)
     assert words in str(result.exception)
+
+
+def test_the_client_with_a_model_and_a_template_imports_neither_i_pi_nor_ase(files):
+    code = """
+import sys
+from nyff.cli.main import app
+from nyff.errors import SimulationError
+try:
+    app("ipi -u -a nobody-listens --connect-timeout 0 -m m.nyff -t s.xyz".split())
+except SimulationError as error:
+    assert "no server at /tmp/ipi_nobody-listens" in str(error)
+    print(sorted({"ipi", "ase", "scipy", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=files)
+    assert done.stdout == "[]\n", done.stderr
