@@ -31,8 +31,8 @@ from nyff.kernel.descriptor import Geometry
 if TYPE_CHECKING:
     from nyff.model.force_field import ForceField
 
-# Numbers in the largest intermediate, [2·train, rows, directions]: 32 MB.
-_TILE_NUMBERS = 4_000_000
+# Numbers in the largest intermediate, [2·train, rows, directions]: 4 MB stay in the cache.
+_TILE_NUMBERS = 500_000
 
 
 def hessian(model: ForceField, positions: Tensor) -> Tensor:
