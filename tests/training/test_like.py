@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import nyff
 from nyff.errors import InputError
 from nyff.training.like import like
+from nyff.units import BOHR
 
 DATA = Path(__file__).resolve().parents[1] / "model" / "data"
 
@@ -30,6 +32,28 @@ def test_repeats_the_peers_training(ethanol):
     assert np.abs(energies - peer_energies).max() < 1e-7 * np.ptp(peer_energies)
 
 
+def test_repeats_the_peers_training_in_a_cell(ethanol):
+    cell = np.diag([5.5, 7.0, 8.0])
+    fractional = ethanol.positions @ np.linalg.inv(cell)
+    wrapped = replace(ethanol, positions=(fractional - np.floor(fractional)) @ cell, cell=cell, pbc=(True, True, True))
+    wanted = like(DATA / "sgdml_cell.npz", wrapped)
+    result = nyff.fit(wrapped, splitting=wanted.splitting, solver="cholesky", **wanted.arguments)
+    positions = wrapped.positions[wanted.splitting.test[:40]]
+    forces, peer_forces = result.model.predict(positions)[1], wanted.model.predict(positions)[1]
+    assert np.abs(forces - peer_forces).max() < 1e-7 * np.abs(peer_forces).max()
+
+
+def test_regularization_is_converted(ethanol):
+    """λ is added to K, whose numbers change with the square of the unit of length."""
+    cell = np.array([[6.0, 0.0, 0.0], [4.5, 4.5, 0.0], [2.0, -3.0, 6.5]])
+    fractional = ethanol.positions @ np.linalg.inv(cell)
+    wrapped = replace(ethanol, positions=(fractional - np.floor(fractional)) @ cell, cell=cell, pbc=(True, True, True))
+    wanted = like(DATA / "sgdml_skewed.npz", wrapped)
+    assert wanted.arguments["lengthscale"] == pytest.approx(10 / BOHR)
+    assert wanted.arguments["regularization"] == pytest.approx(1e-10 / BOHR**2)
+    assert wanted.hints == ["the model rounds to images in its skewed cell; nyff trains with the true nearest ones"]
+
+
 def test_training_indices_follow_the_frames_of_the_data(ethanol):
     """Structures dropped or reordered in between: the model's indices count those of the file."""
     with np.load(DATA / "sgdml_plain.npz") as stored:
@@ -43,8 +67,6 @@ def test_training_indices_follow_the_frames_of_the_data(ethanol):
 
 
 def test_other_data_are_refused(ethanol):
-    from dataclasses import replace
-
     path = DATA / "sgdml_plain.npz"
     with pytest.raises(InputError, match=r"training structure \d+ of the model is not in the data, which has 10"):
         like(path, ethanol[:10])
