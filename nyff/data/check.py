@@ -18,6 +18,8 @@ from nyff.errors import InputError
 
 COLLISION = 0.4
 """Atoms closer than this share of the sum of their covalent radii have collided; strong compression reaches 0.6."""
+_FARTHEST, _STRONGEST = 1e6, 1e5
+"""Å and eV/Å: beyond them differences of positions have lost their digits, and forces are those of no molecule."""
 SAME_LABEL = 1e-4
 """Labels of identical positions may differ by this much, in eV and eV/Å: the noise of converged calculations."""
 
@@ -83,6 +85,17 @@ def _require_finite(dataset: Dataset) -> None:
                 f"{name} of atom {atom} ({dataset.symbols[atom]}) in {name_frame(dataset, index)} is "
                 f"{array[index, atom, axis]}; {broken} of {len(dataset)} structures have such {name}s, "
                 "remove or recompute them"
+            )
+    for name, array, most, unit in (
+        ("position", dataset.positions, _FARTHEST, "Å"),
+        ("force", dataset.forces, _STRONGEST, "eV/Å"),
+    ):
+        index, atom, axis = np.unravel_index(np.argmax(np.abs(array)), array.shape)
+        if abs(array[index, atom, axis]) > most:
+            raise InputError(
+                f"{name} of atom {atom} ({dataset.symbols[atom]}) in {name_frame(dataset, int(index))} is "
+                f"{array[index, atom, axis]:.3g} {unit}, no molecule has {name}s beyond {most:g} {unit}; check the "
+                "units (--units) and the file"
             )
     if dataset.energies is not None and not np.all(np.isfinite(dataset.energies)):
         broken_at = np.flatnonzero(~np.isfinite(dataset.energies))

@@ -15,6 +15,7 @@ from nyff.files import atomic_write
 
 ENSEMBLES = ("nve", "langevin", "nose-hoover")
 TRAJECTORIES = ("extxyz", "traj")
+_MOST_STEPS = 1e12  # a thousand steps a second for thirty years
 _FEMTOSECONDS = {"": 1.0, "fs": 1.0, "ps": 1e3, "ns": 1e6, "us": 1e9, "µs": 1e9}
 
 
@@ -75,14 +76,16 @@ class MDOptions:
             raise InputError(
                 f"temperature must be positive with ensemble {self.ensemble!r}, got 0; take ensemble 'nve'"
             )
+        if not 1e-3 <= self.timestep <= 5:
+            raise InputError(
+                f"timestep must be 0.001 to 5 fs, got {self.timestep:g} fs; 0.5 fs suits molecules with hydrogen"
+            )
+        if self.time / self.timestep > _MOST_STEPS:
+            raise InputError(f"{self.time:g} fs in steps of {self.timestep:g} fs will never end; write a shorter time")
         if self.steps < 1:
             raise InputError(
                 f"time must be at least one timestep, got {self.time:g} fs with a timestep of {self.timestep:g} fs; "
                 "write the unit, for example 10ps"
-            )
-        if self.timestep > 5:
-            raise InputError(
-                f"timestep must be at most 5 fs, got {self.timestep:g} fs; 0.5 fs suits molecules with hydrogen"
             )
 
     @property

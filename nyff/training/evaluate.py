@@ -12,6 +12,11 @@ from nyff.data.dataset import symbols as element_symbols
 from nyff.errors import InputError
 from nyff.model.force_field import ForceField
 
+# Energies (eV) that differ by less are all the same, and have no slope.
+_FLAT = 1e-7
+# A model whose force error is this share of the forces has learned nothing.
+_NOTHING_LEARNED = 0.9
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -36,14 +41,20 @@ class Evaluation:
             error = self.energies - self.reference_energies
             metrics["energy_mae_ev"] = float(np.abs(error).mean())
             metrics["energy_rmse_ev"] = float(np.sqrt((error**2).mean()))
-            if len(error) > 2 and np.ptp(self.reference_energies) > 0 and np.ptp(self.energies) > 0:
+            if len(error) > 2 and min(np.ptp(self.reference_energies), np.ptp(self.energies)) > _FLAT:
                 slope = np.polyfit(self.reference_energies - self.reference_energies.mean(), self.energies, 1)[0]
                 metrics["energy_slope"] = float(slope)
         return metrics
 
     def hints(self) -> list[str]:
         """What the errors suggest: energies and forces that do not belong together, a poor length scale."""
-        slope = self.metrics.get("energy_slope")
+        metrics = self.metrics
+        if metrics["force_rmse_ev_per_ang"] > _NOTHING_LEARNED * float(np.sqrt((self.reference_forces**2).mean())):
+            return [
+                "the model predicts these forces no better than zeros would: it has learned nothing about such "
+                "structures; check lengthscale, regularization, and that the data are the same molecule's and level's"
+            ]
+        slope = metrics.get("energy_slope")
         if slope is None or abs(slope - 1) <= 0.1:
             return []
         if slope < 0:

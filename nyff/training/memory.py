@@ -22,7 +22,7 @@ def parse_bytes(size: str | int | float) -> int:
     if isinstance(size, (int, float)):
         value = float(size)
     else:
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", size)
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", str(size))
         if match is None or match[2].upper() not in _UNITS:
             raise InputError(
                 f"cannot read the memory limit {size!r}; write a number with a unit, for example 4GB or 512MiB"

@@ -8,6 +8,7 @@
 ``metrics.json``        errors with units in the keys, cost, plan, hints
 ``model.nyff``          the model
 ``solution.npz``        coefficients α, to continue from
+``plan.json``           length scale, solver and columns as resolved; a resumed run takes them from here
 ``test_predictions.npz``  predictions beside references
 ``checkpoint.npz``      state of an unfinished solve; gone when the run is complete
 ======================  ===================================================================
@@ -36,7 +37,7 @@ from nyff.data.check import check
 from nyff.data.dataset import Dataset
 from nyff.data.io import read_dataset
 from nyff.data.split import Split, split
-from nyff.errors import FileFormatError, InputError, MemoryLimitError
+from nyff.errors import FileFormatError, InputError, NyffError
 from nyff.files import atomic_write, new_folder
 from nyff.interrupt import deferred_signals
 from nyff.linalg.cg import CGState
@@ -78,7 +79,8 @@ def train_run(
     settings are raised before the folder is created.
     """
     checked_device(settings.device)
-    files = [str(f) for f in ([data] if isinstance(data, (str, Path)) else data)]
+    given = [str(f) for f in ([data] if isinstance(data, (str, Path)) else data)]
+    files = [f if f == BUNDLED else str(Path(f).resolve()) for f in given]
     source = {"files": files, "units": units, "energy_key": energy_key, "forces_key": forces_key}
     dataset = _read(source)
     if like_model is not None:
@@ -89,7 +91,6 @@ def train_run(
         wanted = default_n_train(dataset) if n_train is None else n_train
         splitting = split(dataset, wanted, seed=settings.seed, method=split_method)
     folder = new_folder(output)
-    source["files"] = [f if f == BUNDLED else str(Path(f).resolve()) for f in files]
     config = {
         "nyff_version": __version__,
         "data": {**source, "fingerprint_sha256": dataset.fingerprint()},
@@ -102,9 +103,10 @@ def train_run(
     _write_text(folder / "split.json", json.dumps(splitting.to_dict()))
     try:
         return _execute(folder, dataset, splitting, settings, None, checkpoint_seconds, progress, planned)
-    except (InputError, MemoryLimitError):
+    except NyffError:
         # Refused before any work was done: leave nothing that would be in the way of the next try.
-        shutil.rmtree(folder)
+        if not (folder / "plan.json").exists():
+            shutil.rmtree(folder)
         raise
 
 
@@ -133,9 +135,11 @@ def resume_run(
     if dataset.fingerprint() != source["fingerprint_sha256"]:
         raise InputError(f"the data of the run in {folder} have changed since it started; train anew with another -o")
     state = None
-    if (folder / "checkpoint.npz").exists():
-        state, resolved = load_state(folder / "checkpoint.npz", settings.device)
+    if (folder / "plan.json").exists():
+        resolved = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["resolved"]
         settings = replace(settings, **resolved)
+        if (folder / "checkpoint.npz").exists():
+            state = load_state(folder / "checkpoint.npz", settings.device)
     return _execute(folder, dataset, splitting, settings, state, interval, progress, planned)
 
 
@@ -149,18 +153,18 @@ def _execute(
     progress: Callable[[Progress], None] | None,
     planned: Callable[[Plan], None] | None,
 ) -> FitResult:
-    resolved: dict[str, Any] = {}
     last = time.monotonic()
 
     def on_plan(plan: Plan, final: Settings) -> None:
-        resolved.update(lengthscale=final.lengthscale, solver=plan.solver, columns=plan.columns or "auto")
+        resolved = {"lengthscale": final.lengthscale, "solver": plan.solver, "columns": plan.columns or "auto"}
+        _write_text(folder / "plan.json", json.dumps({"resolved": resolved, "plan": plan.to_dict()}, indent=1))
         if planned is not None:
             planned(plan)
 
     def keep(current: CGState, stopping: bool) -> None:
         nonlocal last
         if stopping or time.monotonic() - last > interval:
-            save_state(folder / "checkpoint.npz", current, resolved)
+            save_state(folder / "checkpoint.npz", current)
             _write_convergence(folder, current.history)
             last = time.monotonic()
 

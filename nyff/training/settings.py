@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any
 
 from nyff.errors import InputError
@@ -31,6 +33,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("lengthscale", "regularization", "descriptor_power", "tolerance"):
+            self._plain(name, float, "a number")
+        for name in ("columns", "max_iterations", "seed"):
+            self._plain(name, index, "an integer")
         make_radial(self.kernel, 1.0 if self.lengthscale is None else self.lengthscale)
         _positive("descriptor_power", self.descriptor_power, "1 is sGDML's descriptor")
         _positive("regularization", self.regularization, "1e-10 is sGDML's")
@@ -43,6 +49,18 @@ class Settings:
             raise InputError(f"`columns` must be a positive integer, 'auto' or 'paper', got {self.columns!r}")
         if self.max_iterations is not None and self.max_iterations < 1:
             raise InputError(f"`max_iterations` must be at least 1, got {self.max_iterations}")
+        if self.seed < 0:
+            raise InputError(f"`seed` must be an integer of at least 0, got {self.seed}")
+
+    def _plain(self, name: str, kind: Callable[[Any], int | float], wanted: str) -> None:
+        """Python's own numbers, because these settings are stored as JSON and YAML; words and None stay."""
+        value = getattr(self, name)
+        if value is None or (name == "columns" and isinstance(value, str)):
+            return
+        try:
+            object.__setattr__(self, name, kind(value))
+        except (TypeError, ValueError):
+            raise InputError(f"`{name}` must be {wanted}, got {value!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

@@ -175,7 +175,9 @@ def fit_with(
     held_out = splitting.test if len(splitting.test) else splitting.valid
     evaluation = evaluate(model, dataset[held_out]) if len(held_out) else None
     metrics = _metrics(problem, plan, solution, built, evaluation)
-    if evaluation is not None:
+    if evaluation is None:
+        hints.append("no structure was left to test: the errors of this model are unknown; train on fewer, or add data")
+    else:
         hints += evaluation.hints()
     return FitResult(model, solution, metrics, settings, splitting, plan, evaluation, problem, built, hints, scan)
 
