@@ -24,6 +24,7 @@ left alone, and a file whose objects would run code does not get to run it.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from nyff.kernel.cell import checked_cell, rounding_reach
 from nyff.kernel.group import check_group, pair_permutations
 from nyff.model.force_field import ForceField
 from nyff.units import Units, parse_units
+
+log = logging.getLogger(__name__)
 
 _NEEDED = ("z", "R_desc", "R_d_desc_alpha", "sig", "c", "perms", "tril_perms_lin")
 # Features of versions and forks that change predictions in ways the formula here does not have.
@@ -160,6 +163,15 @@ def _read(archive: Archive, units: str | None, device: torch.device | str) -> Fo
     permutations = _permutations(archive, numbers, pairs)
     cell, image = _cell(archive, unit)
     closest, farthest = 1 / descriptors.max(0), 1 / descriptors.min(0)
+    known = _provenance(archive, unit)
+    training = _training(known, unit)
+    if training.get("status") == "not converged":
+        log.warning(
+            "%s was saved before its solver had converged (relative residual %.1e); sGDML may even have saved forces "
+            "with the wrong sign: test it before you use it",
+            path,
+            training["relative_residual"],
+        )
     return ForceField(
         numbers=numbers,
         descriptors=_tensor(descriptors, device),
@@ -171,7 +183,8 @@ def _read(archive: Archive, units: str | None, device: torch.device | str) -> Fo
         scale=_number(archive, "std", 1.0) * unit.force,
         energy_offset=_number(archive, "c") * unit.energy,
         metadata={
-            "sgdml": _provenance(archive, unit),
+            "sgdml": known,
+            "training": training,
             "domain": {"min_distance": closest.tolist(), "max_distance": farthest.tolist()},
         },
         energy_coefficients=None if energies is None else _tensor(energies, device),
@@ -211,7 +224,7 @@ def _provenance(archive: Archive, unit: Units) -> dict[str, Any]:
     for key in ("code_version", "dataset_name", "dataset_theory", "solver_name", "md5_train", "md5_valid"):
         if text := archive.text(key):
             known[key] = text
-    for key in ("sig", "lam", "solver_tol", "solver_iters", "solver_resid"):
+    for key in ("sig", "lam", "solver_tol", "solver_iters", "solver_resid", "norm_y_train"):
         if key in archive.keys and not _is_object(archive, key):
             known[key] = _number(archive, key)
     for key in ("idxs_train", "idxs_valid"):
@@ -220,6 +233,24 @@ def _provenance(archive: Archive, unit: Units) -> dict[str, Any]:
     if "use_E" in archive.keys:
         known["use_E"] = bool(_number(archive, "use_E"))
     return known
+
+
+def _training(known: dict[str, Any], unit: Units) -> dict[str, Any]:
+    """What nyff's own models tell of their training too, under the names and in the units they have there."""
+    told: dict[str, Any] = {
+        "dataset": known.get("dataset_name"),
+        "dataset_source": {"theory": known.get("dataset_theory", "unknown")},
+        "train_indices": known.get("idxs_train"),
+        "solver": f"sGDML {known['solver_name']}" if "solver_name" in known else None,
+        "regularization": known["lam"] / unit.length**2 if "lam" in known else None,
+    }
+    if known.get("solver_name") == "analytic":
+        told["status"] = "converged"
+    elif {"solver_resid", "solver_tol", "norm_y_train"} <= set(known):
+        residual = known["solver_resid"] / known["norm_y_train"]
+        told["relative_residual"] = residual
+        told["status"] = "converged" if residual <= known["solver_tol"] else "not converged"
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _entries(model: ForceField, known: dict[str, Any], units: Units) -> dict[str, Any]:
@@ -235,13 +266,16 @@ def _entries(model: ForceField, known: dict[str, Any], units: Units) -> dict[str
     pairs, s = descriptors.shape[1], len(model.permutations)
     training = model.metadata.get("training", {})
     unknown_error = np.array({"mae": np.nan, "rmse": np.nan})
-    train = known.get("idxs_train", training.get("train_indices", range(model.n_train)))
+    train = training.get("train_indices", ())
+    if len(train) != model.n_train:
+        train = range(model.n_train)
     entries: dict[str, Any] = {
         "type": np.array("m"),
         "code_version": np.array(f"nyff {__version__}"),
         "dataset_name": np.array(known.get("dataset_name") or training.get("dataset") or "unknown"),
         "dataset_theory": np.array(known.get("dataset_theory") or _theory(training)),
-        "solver_name": np.array(known.get("solver_name", "analytic" if training.get("solver") != "cg" else "nyff-cg")),
+        # Not "cg" for nyff's own: sGDML then expects the state of its solver, to resume.
+        "solver_name": np.array(known.get("solver_name") or "nyff " + str(training.get("solver", ""))),
         "z": model.numbers.astype(np.int64),
         "idxs_train": np.array(train, dtype=np.int64),
         "md5_train": np.array(known.get("md5_train", "unknown").encode()),
@@ -256,7 +290,7 @@ def _entries(model: ForceField, known: dict[str, Any], units: Units) -> dict[str
         "c": np.array(model.energy_offset / units.energy),
         "std": np.array(model.scale / units.force),
         "sig": np.array(round(sigma)),
-        "lam": np.array(known.get("lam", training.get("regularization", 1e-10) * units.length**2)),
+        "lam": np.array(training.get("regularization", 1e-10) * units.length**2),
         "perms": model.permutations.astype(np.int64),
         "tril_perms_lin": (pair_permutations(model.permutations).T + np.arange(s) * pairs).ravel(),
         "use_E": np.array(known.get("use_E", True)),

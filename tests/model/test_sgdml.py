@@ -126,6 +126,10 @@ def test_what_the_file_tells_is_kept():
     assert len(known["md5_train"]) == 32
     assert model.n_train == 12
     assert len(model.permutations) == 6
+    training = model.metadata["training"]
+    assert (training["dataset"], training["solver"], training["status"]) == ("ethanol", "sGDML analytic", "converged")
+    assert training["regularization"] == 1e-10
+    assert training["dataset_source"] == {"theory": "GFN2-xTB"}
     distances = model.metadata["domain"]
     assert 0.8 < min(distances["min_distance"]) < 1.1
     assert np.all(np.array(distances["max_distance"]) >= distances["min_distance"])
@@ -245,6 +249,15 @@ def test_features_that_cannot_be_honoured_are_refused_by_name(feature, tmp_path)
         nyff.load(altered(tmp_path / "model.npz", **{feature: np.array([5.0])}))
     # None, which sGDML 0.4.10 keeps as a Python object, means that the feature was not used.
     nyff.load(altered(tmp_path / "unused.npz", **{feature: np.array(None)}))
+
+
+def test_models_that_had_not_converged_are_pointed_out(tmp_path, caplog):
+    state = {"solver_name": np.array("cg"), "solver_tol": np.array(1e-4), "norm_y_train": np.array(50.0)}
+    nyff.load(altered(tmp_path / "good.npz", **state, solver_resid=np.array(4e-3)))
+    assert not caplog.records
+    model = nyff.load(altered(tmp_path / "bad.npz", **state, solver_resid=np.array(0.5)))
+    assert "saved before its solver had converged (relative residual 1.0e-02)" in caplog.text
+    assert model.metadata["training"]["status"] == "not converged"
 
 
 def test_damaged_models_are_refused(tmp_path):
