@@ -26,7 +26,9 @@ result.model.save("ethanol.nyff")
 model = nyff.load("ethanol.nyff")
 started = time.perf_counter()
 energies, forces = model.predict(data.positions[:1000])
-print(f"1000 predictions in {time.perf_counter() - started:.2f} s, energies {energies.min():.2f} to {energies.max():.2f} eV")
+print(
+    f"1000 predictions in {time.perf_counter() - started:.2f} s, energies {energies.min():.2f} to {energies.max():.2f} eV"
+)
 
 figure, axes = plt.subplots(figsize=(4, 3), layout="constrained")
 axes.loglog(SIZES, errors, "o-")

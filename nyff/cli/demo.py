@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -28,19 +29,24 @@ def demo(
     from nyff.md.run import run_md
     from nyff.training.run import BUNDLED, train_run
     from nyff.training.settings import Settings
+    from nyff.training.solve import Interrupted
 
     started = time.perf_counter()
     folder = output or free_folder("nyff-demo")
     say(f"Training on {_STRUCTURES} of the bundled structures of ethanol (GFN2-xTB, 500 K).")
-    with training_display() as progress:
-        result = train_run(
-            BUNDLED,
-            output=folder,
-            settings=Settings(seed=seed),
-            n_train=_STRUCTURES,
-            progress=progress,
-            planned=lambda plan: say(str(plan)),
-        )
+    try:
+        with training_display() as progress:
+            result = train_run(
+                BUNDLED,
+                output=folder,
+                settings=Settings(seed=seed),
+                n_train=_STRUCTURES,
+                progress=progress,
+                planned=lambda plan: say(str(plan)),
+            )
+    except Interrupted as interrupted:
+        say(f"interrupted while {interrupted}; finish the training with: nyff train --resume {folder}")
+        sys.exit(130)
     for line in errors_in_words(result.metrics):
         say(line)
 

@@ -93,6 +93,7 @@ def relax(
 
     if output.exists():
         raise InputError(f"{output} exists already and is not overwritten; choose another -o or remove it")
+    _check_format(output)
     result = run_relax(
         model,
         read_structure(structure),
@@ -113,7 +114,6 @@ def read_structure(path: Path) -> Atoms:
     from typing import cast
 
     import ase.io
-    from ase import Atoms
 
     from nyff.errors import InputError
 
@@ -123,6 +123,20 @@ def read_structure(path: Path) -> Atoms:
         raise InputError(f"there is no structure file {path}") from None
     except Exception as error:  # ASE's readers raise whatever their parsers do
         raise InputError(f"ASE cannot read a structure from {path}: {error}") from error
+
+
+def _check_format(path: Path) -> None:
+    """Refuse a name that tells ASE no format before anything is computed for it."""
+    from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
+
+    from nyff.errors import InputError
+
+    try:
+        known = path.suffix in (".xyz", ".extxyz") or get_ioformat(filetype(str(path), read=False)).can_write
+    except UnknownFileTypeError:
+        known = False
+    if not known:
+        raise InputError(f"cannot write a structure to {path}; end its name with .xyz, or another suffix ASE writes")
 
 
 def write_structure(path: Path, atoms: Atoms) -> None:

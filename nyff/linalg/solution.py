@@ -31,8 +31,8 @@ class Status(str, Enum):
 _ADVICE = {
     Status.CONVERGED: "The true residual is below the tolerance.",
     Status.ITERATION_LIMIT: (
-        "The residual is still above the tolerance: resume the run, allow more columns or memory for the "
-        "preconditioner, or loosen the tolerance."
+        "The residual is still above the tolerance: allow more columns or memory for the preconditioner, more "
+        "iterations, or loosen the tolerance."
     ),
     Status.STAGNATED: (
         "The residual no longer falls, float64 ends here: raise the regularisation tenfold, or accept the residual "

@@ -27,6 +27,7 @@ from nyff.model.sgdml import is_archive, read_sgdml_model
 
 FORMAT = "nyff-force-field"
 FORMAT_VERSION = 1
+UNITS = {"energy": "eV", "length": "angstrom", "force": "eV/angstrom"}
 
 
 def save(model: ForceField, path: str | Path) -> None:
@@ -34,7 +35,7 @@ def save(model: ForceField, path: str | Path) -> None:
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "units": {"energy": "eV", "length": "angstrom", "force": "eV/angstrom"},
+        "units": UNITS,
         "checksum_sha256": model.checksum,
         **model.header(),
     }
@@ -56,8 +57,19 @@ def load(path: str | Path, device: torch.device | str = "cpu", units: str | None
     if units is not None:
         raise InputError(f"units={units!r} was given, but {path} is no sGDML model; nyff's own models are in eV and Å")
     header, arrays = _read(Path(path))
+    try:
+        model = _model(header, arrays, device)
+        same = model.checksum == header["checksum_sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise FileFormatError(f"{path} was altered or is damaged: {error!r} in its header; get a fresh copy") from error
+    if not same:
+        raise FileFormatError(f"{path} was altered after it was written: its checksum does not match; get a fresh copy")
+    return model
+
+
+def _model(header: dict[str, Any], arrays: dict[str, NDArray[Any]], device: torch.device) -> ForceField:
     energies = arrays.get("energy_coefficients")
-    model = ForceField(
+    return ForceField(
         numbers=arrays["numbers"],
         descriptors=torch.from_numpy(arrays["descriptors"]).to(device),
         coefficients=torch.from_numpy(arrays["coefficients"]).to(device),
@@ -72,9 +84,6 @@ def load(path: str | Path, device: torch.device | str = "cpu", units: str | None
         cell=arrays.get("cell"),
         image=header.get("image", "nearest"),
     )
-    if model.checksum != header["checksum_sha256"]:
-        raise FileFormatError(f"{path} was altered after it was written: its checksum does not match; get a fresh copy")
-    return model
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -110,8 +119,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = load_arrays(data)
     except SafetensorError as error:
         raise FileFormatError(f"{path} is cut off or damaged ({error}); get a fresh copy") from error
-    m, pairs, atoms = _shape(header, arrays)
-    if arrays["numbers"].shape != (atoms,) or pairs != atoms * (atoms - 1) // 2:
+    m, pairs, atoms = _shape(path, arrays)
+    if arrays.get("numbers", np.empty(0)).shape != (atoms,) or pairs != atoms * (atoms - 1) // 2:
         raise FileFormatError(f"{path} is damaged: {atoms} atoms, {m} structures and {pairs} pairs do not fit together")
     return header, arrays
 
@@ -131,17 +140,19 @@ def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
         raise FileFormatError(
             f"{path} is a safetensors file but not a nyff model; train one with `nyff train`"
         ) from None
-    if header.get("format") != FORMAT:
-        raise FileFormatError(f"{path} has format {header.get('format')!r}, wanted {FORMAT!r}")
-    if header.get("format_version", 0) > FORMAT_VERSION:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise FileFormatError(f"{path} is a safetensors file but not a nyff model; train one with `nyff train`")
+    version = header.get("format_version")
+    if not isinstance(version, int) or version < 1 or header.get("units") != UNITS:
+        raise FileFormatError(f"{path} was altered or is damaged: format version {version!r}; get a fresh copy")
+    if version > FORMAT_VERSION:
         raise FileFormatError(
-            f"{path} has format version {header['format_version']}, this nyff reads up to {FORMAT_VERSION}; "
-            "upgrade nyff"
+            f"{path} has format version {version}, this nyff reads up to {FORMAT_VERSION}; upgrade nyff"
         )
     return header
 
 
-def _shape(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[int, int, int]:
+def _shape(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[int, int, int]:
     try:
         m, pairs = arrays["descriptors"].shape
         _, atoms = arrays["permutations"].shape
@@ -155,5 +166,7 @@ def _shape(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[int
             if arrays[name].dtype != np.float64:
                 raise ValueError
     except (KeyError, ValueError):
-        raise FileFormatError("the model file lacks arrays or they have the wrong shape; get a fresh copy") from None
+        raise FileFormatError(
+            f"{path} is damaged: it lacks arrays or they have the wrong shape; get a fresh copy"
+        ) from None
     return m, pairs, atoms

@@ -42,6 +42,8 @@ Array = TypeVar("Array", Tensor, NDArray[Any])
 
 # Numbers in a tile of the [query, train] matrices: a few of them together stay in the cache of a core.
 _TILE_NUMBERS = 250_000
+# Numbers that all frames of a chunk take together: 128 MB, however many frames are asked for.
+_CHUNK_NUMBERS = 16_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +169,16 @@ class ForceField:
         return r.to(self.device, torch.float64)
 
     def _predict(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        geometry = self._descriptor(r)
-        energies, field_ = self._energies_and_field(geometry.x)
-        return energies, self._descriptor.pull(geometry.g, field_)
+        energies = torch.empty(len(r), dtype=torch.float64, device=self.device)
+        forces = torch.empty_like(r)
+        # Jacobians and their gathers take about a dozen numbers a pair: bound them, whatever the number of frames.
+        step = max(1, _CHUNK_NUMBERS // (12 * self._descriptor.n_pairs))
+        for start in range(0, len(r), step):
+            part = slice(start, start + step)
+            geometry = self._descriptor(r[part])
+            energies[part], field_ = self._energies_and_field(geometry.x)
+            forces[part] = self._descriptor.pull(geometry.g, field_)
+        return energies, forces
 
     def _energies_and_field(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
         """E [frames] and −∂E/∂x [frames, pairs] at ``descriptors`` [frames, pairs]."""
@@ -178,7 +187,7 @@ class ForceField:
         s, pairs = tables.inverse.shape
         energies = torch.empty(len(x), dtype=torch.float64, device=self.device)
         field_ = torch.empty_like(x)
-        step = max(1, _TILE_NUMBERS // (s * self.n_train))
+        step = max(1, min(_TILE_NUMBERS // (s * self.n_train), 8 * _TILE_NUMBERS // (s * pairs)))
         for start in range(0, len(x), step):
             part = slice(start, start + step)
             rows = x[part][:, tables.inverse].reshape(-1, pairs)  # [(frame, π), pair]

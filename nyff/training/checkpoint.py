@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,9 @@ from nyff.linalg.cg import CGState
 from nyff.linalg.solution import Record
 
 
-def save_state(path: str | Path, state: CGState, resolved: dict[str, Any]) -> None:
-    """Write ``state`` and the ``resolved`` settings it belongs to, whole or not at all."""
+def save_state(path: str | Path, state: CGState) -> None:
+    """Write ``state``, whole or not at all."""
     header = {
-        "resolved": resolved,
         "rho": state.rho,
         "iteration": state.iteration,
         "seconds": state.seconds,
@@ -38,26 +36,15 @@ def save_state(path: str | Path, state: CGState, resolved: dict[str, Any]) -> No
         )
 
 
-def load_state(path: str | Path, device: str) -> tuple[CGState, dict[str, Any]]:
-    """The state and settings that :func:`save_state` wrote; raises :class:`FileFormatError` for a damaged file."""
+def load_state(path: str | Path, device: str) -> CGState:
+    """The state that :func:`save_state` wrote; raises :class:`FileFormatError` for a damaged file."""
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             x, r, p = (torch.tensor(archive[name], device=device) for name in "xrp")
             history = [Record(int(i), float(residual), float(s)) for i, residual, s in archive["history"]]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            return CGState(x, r, p, **header, history=history)
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise FileFormatError(
             f"cannot read the checkpoint {path} ({error}); delete it to start the run again"
         ) from error
-    state = CGState(
-        x,
-        r,
-        p,
-        header["rho"],
-        header["iteration"],
-        header["seconds"],
-        header["since_truth"],
-        header["last_truth"],
-        history,
-    )
-    return state, header["resolved"]

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from nyff.data.dataset import Dataset
 from nyff.data.split import Split
+from nyff.linalg.solution import Status
 from nyff.training.evaluate import evaluate
 from nyff.training.problem import build_model, build_problem
 from nyff.training.settings import Settings
 from nyff.training.solve import Watcher, solve_directly
-from nyff.linalg.solution import Status
 
 GRID = (2.5, 5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0, 80.0)
 """Length scales tried, in the unit of the descriptor; the edges are there to be told when the optimum lies outside."""
@@ -33,16 +33,21 @@ class Choice:
 
 
 def choose_lengthscale(
-    dataset: Dataset, splitting: Split, permutations: NDArray[np.int64], settings: Settings, watcher: Watcher
+    dataset: Dataset,
+    splitting: Split,
+    permutations: NDArray[np.int64],
+    settings: Settings,
+    limit: int,
+    watcher: Watcher,
 ) -> Choice:
     """Fit a subset of the training structures at each length scale of :data:`GRID`; the lowest validation error wins.
 
     Validates on the validation part, or on training structures outside the subset when that is empty; the test part
-    is never touched.
+    is never touched. The subset is small enough for ``limit`` bytes.
     """
     random = np.random.default_rng(settings.seed)
     order = random.permutation(splitting.train)
-    size = max(2, min(len(order), _UNKNOWNS // (3 * dataset.n_atoms)))
+    size = max(2, min(len(order), int(min(_UNKNOWNS, (limit / 32) ** 0.5)) // (3 * dataset.n_atoms)))
     if len(splitting.valid):
         held_out = splitting.valid[:_VALIDATION]
     else:

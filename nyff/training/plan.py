@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from nyff.errors import MemoryLimitError
-from nyff.training.memory import format_bytes
 from nyff.kernel.internal import InternalKernel
-
+from nyff.training.memory import format_bytes
+from nyff.training.rule import paper_columns
 
 BUILD_COLUMNS = 8
 """Columns' worth of memory that building the default preconditioner takes for each that it keeps."""
@@ -77,30 +77,25 @@ def make_plan(
 ) -> Plan:
     """Choose the solver and the number of columns.
 
-    A Cholesky factorisation costs n³/3 flops and 8 n² bytes and is exact. CG costs, for k columns, about n (2k)² · 4 flops
-    and 8 n · 4k bytes to build the preconditioner, then one product with K and one pass over the factor a step.
+    A Cholesky factorisation costs n³/3 flops and 8 n² bytes and is exact. CG costs what
+    :func:`cg_seconds` says. The rates are measured, so two runs may choose differently where the costs are close; give
+    ``solver`` and ``columns`` to fix the choice, and with it every bit of the result.
     Raises :class:`~nyff.errors.MemoryLimitError` when nothing fits.
     """
     kernel = operator.kernel
-    n, full, block = operator.n, kernel.n, operator.block_size
+    n, full = operator.n, kernel.n
     base = _base_bytes(operator)
     direct_bytes = base + 8 * n * n + 8 * 3 * n * 512
-    least = base + 8 * n * (BUILD_COLUMNS * max(16, block) + 10)
     if solver == "cholesky" and direct_bytes > limit:
         raise MemoryLimitError(
             f"a Cholesky factorisation of {n} unknowns needs {format_bytes(direct_bytes)}, the limit is "
             f"{format_bytes(limit)}; use solver cg, fewer structures or a larger --max-memory"
         )
-    if least > limit and direct_bytes > limit:
-        raise MemoryLimitError(
-            f"{full} unknowns need at least {format_bytes(least)}, the limit is {format_bytes(limit)}; raise "
-            "--max-memory or train on fewer structures"
-        )
     rates = measure(operator)
     # Factorisations reach about half the rate of a product; assembly writes n² numbers a few times.
     direct = n**3 / 3 / (0.5 * rates.flops) + 10 * 8 * n * n / rates.bandwidth
     if columns == "auto":
-        k = _best_columns(operator, rates, limit - base)
+        k = _best_columns(operator, rates, limit - base - 80 * n)
     elif columns == "paper":
         k = paper_columns(full)
     else:
@@ -109,7 +104,7 @@ def make_plan(
     cg_bytes = base + 8 * n * (BUILD_COLUMNS * k + 10)
     if solver == "auto":
         fits = direct_bytes <= limit
-        chosen = "cholesky" if fits and direct <= iterative else "cg"
+        chosen = "cholesky" if fits and (direct <= iterative or cg_bytes > limit) else "cg"
         other = (
             f"CG would take about {_duration(iterative)}"
             if chosen == "cholesky"
@@ -124,12 +119,27 @@ def make_plan(
         chosen, reason = solver, "as asked"
     if chosen == "cholesky":
         return Plan("cholesky", reason, full, n, 0, direct_bytes, limit, direct)
-    if cg_bytes > limit and columns != "auto":
+    if cg_bytes > limit:
         raise MemoryLimitError(
             f"{k} columns for {full} unknowns need {format_bytes(cg_bytes)} while the preconditioner is built, the limit "
             f"is {format_bytes(limit)}; ask for fewer columns or raise --max-memory"
         )
     return Plan("cg", reason, full, n, k, cg_bytes, limit, iterative)
+
+
+def require_memory(n_structures: int, n_atoms: int, n_permutations: int, limit: int) -> None:
+    """Refuse, before any work, a training set for which no solver fits into ``limit`` bytes.
+
+    Raises :class:`~nyff.errors.MemoryLimitError`.
+    """
+    n = 3 * n_structures * n_atoms
+    base = _kernel_bytes(n_structures, n_atoms, n_permutations)
+    least = base + 8 * n * min(BUILD_COLUMNS * 3 * n_atoms + 10, n)
+    if least > limit:
+        raise MemoryLimitError(
+            f"{n} unknowns need at least {format_bytes(least)}, the limit is {format_bytes(limit)}; raise --max-memory "
+            "or train on fewer structures"
+        )
 
 
 def cg_seconds(operator: InternalKernel, rates: Rates, columns: int) -> float:
@@ -150,15 +160,10 @@ def cg_seconds(operator: InternalKernel, rates: Rates, columns: int) -> float:
 def expected_steps(n: int, columns: int) -> float:
     """A guess of the CG steps to 1e-4 before anything is known of the molecule.
 
-    The paper's law, steps = n k̂/k with k̂ = 100 (its default), over ten: what the default preconditioner gains over the
+    The paper's law, steps = n k̂/k with k̂ = 100 (its default), over thirteen: what the default preconditioner gains over the
     paper's on the molecules of the results page, give or take a factor of two.
     """
-    return max(15.0, n * 100 / columns / 10)
-
-
-def paper_columns(n: int) -> int:
-    """The paper's rule k* = (k̂ n²/2)^{1/3} with k̂ = 100, for its m = 1."""
-    return max(8, min(n // 2, round((100 * n * n / 2) ** (1 / 3))))
+    return max(15.0, n * 100 / columns / 13)
 
 
 def _best_columns(operator: InternalKernel, rates: Rates, memory: float) -> int:
@@ -171,11 +176,17 @@ def _best_columns(operator: InternalKernel, rates: Rates, memory: float) -> int:
 
 
 def _base_bytes(operator: InternalKernel) -> int:
-    """Descriptors, Jacobians, permuted copies and the kept scalars."""
+    """What the operator and its products take: descriptors, Jacobians, permuted copies and the kept scalars."""
     kernel = operator.kernel
-    m, s, pairs = len(operator.basis), len(kernel.permutations), kernel.descriptor.n_pairs
-    kept = min(scalar_bytes(m, s), kernel.max_bytes)
-    return int(8 * m * pairs * (5 + s) + 8 * operator.basis.numel() + kept)
+    m, s = len(operator.basis), len(kernel.permutations)
+    kept = scalar_bytes(m, s) if scalar_bytes(m, s) <= kernel.max_bytes else 0
+    return _kernel_bytes(m, kernel.descriptor.n_atoms, s) + kept
+
+
+def _kernel_bytes(n_structures: int, n_atoms: int, n_permutations: int) -> int:
+    """Descriptors and Jacobians with their gathers, X' and the permuted vectors, and the internal basis."""
+    pairs = n_atoms * (n_atoms - 1) // 2
+    return 8 * n_structures * (pairs * (14 + 2 * n_permutations) + (3 * n_atoms) ** 2)
 
 
 def _seconds(function: Any, device: torch.device) -> float:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from nyff.training.plan import Plan
-from nyff.training.problem import Problem
-from nyff.training.settings import Settings
 from nyff.linalg.cg import CGState, conjugate_gradient
 from nyff.linalg.cholesky import NotPositiveDefinite, cholesky_in_place, cholesky_solve
 from nyff.linalg.preconditioner.base import Preconditioner
 from nyff.linalg.preconditioner.make import make_preconditioner
 from nyff.linalg.solution import Record, Solution, Status
+from nyff.training.plan import Plan
+from nyff.training.problem import Problem
+from nyff.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Watcher:
         """Report, and stop between two pieces of work if asked to."""
         if self._progress is not None:
             self._progress(Progress(stage, share, record))
-        if record is None and self.stop():
+        # After the solve nothing is worth throwing the solution away for.
+        if record is None and stage != "testing" and self.stop():
             raise Interrupted(stage)
 
     def step(self, state: CGState) -> Status | None:

@@ -16,18 +16,18 @@ from nyff.data.check import check
 from nyff.data.dataset import Dataset
 from nyff.data.split import Split, split
 from nyff.errors import InputError, NyffError
-from nyff.training.evaluate import Evaluation, evaluate
-from nyff.training.lengthscale import choose_lengthscale
-from nyff.training.memory import memory_limit
-from nyff.training.plan import Plan, make_plan
-from nyff.training.problem import Problem, build_model, build_problem, resolve_permutations
-from nyff.training.settings import Settings
-from nyff.training.solve import Watcher, solve
 from nyff.linalg.cg import CGState
 from nyff.linalg.preconditioner.base import Preconditioner
 from nyff.linalg.solution import Solution, Status
 from nyff.model.file import checked_device
 from nyff.model.force_field import ForceField
+from nyff.training.evaluate import Evaluation, evaluate
+from nyff.training.lengthscale import choose_lengthscale
+from nyff.training.memory import memory_limit
+from nyff.training.plan import Plan, make_plan, require_memory
+from nyff.training.problem import Problem, build_model, build_problem, resolve_permutations
+from nyff.training.settings import Settings
+from nyff.training.solve import Watcher, solve
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,13 @@ def fit_with(
     state: CGState | None = None,
 ) -> FitResult:
     """:func:`fit` with its settings in one object."""
-    dataset = check(dataset)
+    checked = check(dataset)
+    if splitting is not None and len(checked) != len(dataset):
+        raise InputError(
+            f"the data have {len(dataset) - len(checked)} duplicates, which are dropped, so that the indices of "
+            "`splitting` would mean other structures; split the result of nyff.data.check.check"
+        )
+    dataset = checked
     hints = list(dataset.hints)
     if splitting is None:
         splitting = split(dataset, default_n_train(dataset) if n_train is None else n_train, seed=settings.seed)
@@ -136,10 +142,11 @@ def fit_with(
 
     watcher.tell("finding symmetries")
     permutations = resolve_permutations(train, settings.permutations, settings.seed)
+    require_memory(len(train), train.n_atoms, len(permutations), limit)
     scan: dict[float, float] = {}
     if settings.lengthscale is None:
         watcher.tell("choosing the length scale")
-        choice = choose_lengthscale(dataset, splitting, permutations, settings, watcher)
+        choice = choose_lengthscale(dataset, splitting, permutations, settings, limit, watcher)
         settings = replace(settings, lengthscale=choice.lengthscale)
         hints += choice.hints
         scan = choice.errors
@@ -163,8 +170,9 @@ def fit_with(
     log.info("plan: %s", plan)
     watcher.planned(plan, settings)
     solution, built = solve(problem, plan, settings, watcher, state)
-    if solution.status is Status.NOT_POSITIVE and solution.method == "cholesky":
-        raise NyffError(f"the kernel matrix could not be factored: {solution.status.advice}")
+    useless = solution.status is Status.NOT_FINITE or not bool(solution.value.isfinite().all())
+    if useless or (solution.status is Status.NOT_POSITIVE and solution.method == "cholesky"):
+        raise NyffError(f"the linear system could not be solved: {solution.status.value}. {solution.status.advice}")
     if not solution.converged:
         hints.append(
             f"{solution.status.value} at a relative residual of {solution.relative_residual:.1e}: {solution.status.advice}"

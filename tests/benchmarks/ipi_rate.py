@@ -2,7 +2,7 @@
 
 Run as a script; not a test. All runs share one machine, one number of threads and one input, so compare ratios.
 
-    python tests/benchmarks/ipi_rate.py [-n 500] [--beads 32] [--steps 401] [--threads 1] [--peer PYTHON] [--json FILE]
+    python tests/benchmarks/ipi_rate.py [-n 500] [--beads 32] [--steps 301] [--threads 1] [--peer PYTHON] [--json FILE]
 
 ``--peer`` names the interpreter of an environment with sgdml and ase; sGDML is trained there on the same structures.
 """
@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
+import torch
 
 import nyff
 from nyff.ipi.options import InputOptions
@@ -64,24 +70,78 @@ SocketClient(unixsocket=address).run(atoms, use_stress=False)
 """
 
 
-def seconds_per_step(folder: Path, client: list[str], environment: dict[str, str]) -> float:
-    """Run i-PI and a client; i-PI's own average over a hundred steps, of the least disturbed hundred."""
-    program = Path(sys.executable).with_name("i-pi")
-    with (folder / "i-pi.log").open("w") as log:
-        server = subprocess.Popen(
-            [str(program), "-V", "medium", "input.xml"], cwd=folder, stdout=log, stderr=log, env=environment
+@dataclass
+class Rate:
+    """Seconds per step: on the clock, over the least disturbed hundred steps, and of all processors together."""
+
+    clock: float
+    processors: float
+
+    def __str__(self) -> str:
+        return (
+            f"{1000 * self.clock:8.2f} ms/step {1 / self.clock:8.1f} steps/s {1000 * self.processors:8.2f} ms CPU/step"
         )
-    workers = []
-    if client:
-        with (folder / "client.log").open("w") as log:
-            workers.append(subprocess.Popen(client, stdout=log, stderr=log, env=environment))
-    if server.wait(1800):
-        sys.exit((folder / "i-pi.log").read_text()[-2000:])
-    for worker in workers:
-        worker.wait(60)
-    text = (folder / "i-pi.log").read_text()
-    averages = re.findall(r"at MD step\s+(\d+)\. t/step:\s+(\S+)", text)
-    return min(float(seconds) for step, seconds in averages if int(step) > 0)
+
+
+@dataclass
+class Bench:
+    """A folder with the model and the start structure, and the settings all runs share."""
+
+    work: Path
+    beads: int
+    environment: dict[str, str]
+
+    def measure(self, name: str, mode: str, batched: bool, steps: int, client: list[str]) -> Rate:
+        """Run i-PI twice, for one step and for ``steps``: the difference is free of starting and ending."""
+        used = [self._run(f"{name} {length}", mode, batched, length, client)[1] for length in (1, steps)]
+        clock, _ = self._run(name, mode, batched, steps, client)
+        return Rate(clock, (used[1] - used[0]) / (steps - 1))
+
+    def _run(self, name: str, mode: str, batched: bool, steps: int, client: list[str]) -> tuple[float, float]:
+        folder, address = self._prepare(name, mode, batched, steps)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        program = str(Path(sys.executable).with_name("i-pi"))
+        with (folder / "i-pi.log").open("w") as log, (folder / "client.log").open("w") as client_log:
+            command = [program, "-V", "medium", "input.xml"]
+            server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=self.environment)
+            if client:
+                worker = subprocess.Popen(
+                    [*client, address], stdout=client_log, stderr=client_log, env=self.environment
+                )
+        if server.wait(3600):
+            sys.exit((folder / "i-pi.log").read_text()[-2000:])
+        if client:
+            worker.wait(60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        averages = re.findall(r"at MD step\s+(\d+)\. t/step:\s+(\S+)", (folder / "i-pi.log").read_text())
+        clock = min((float(seconds) for step, seconds in averages if int(step) > 0), default=math.nan)
+        return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def _prepare(self, name: str, mode: str, batched: bool, steps: int) -> tuple[Path, str]:
+        folder = self.work / re.sub(r"\W+", "-", name)
+        address = f"nyff-rate-{os.getpid()}-{folder.name}"
+        options = InputOptions(nbeads=self.beads, steps=steps, seed=1, mode=mode, address=address)
+        write_input(self.work / "start.xyz", Parameters(model=str(self.work / "model.nyff")), folder, options)
+        text = (folder / "input.xml").read_text()
+        # what is written how often is that of a run of 5 ps, however short this one is
+        text = re.sub(r"(<properties stride=)'\d+' flush='\d+'", r"\1'4' flush='10'", text)
+        text = re.sub(r"(<trajectory filename='\w+' stride=)'\d+'", r"\1'20'", text)
+        text = re.sub(r"(<checkpoint filename='\w+' stride=)'\d+'", r"\1'2000'", text)
+        if not batched:
+            text = text.replace(f"<batch_size> {self.beads} </batch_size>", "<batch_size> 1 </batch_size>")
+        (folder / "input.xml").write_text(text)
+        return folder, address
+
+
+def call_seconds(predict: Callable[[np.ndarray], object], positions: np.ndarray) -> float:
+    """Time of one call for all beads, the quickest of fifty."""
+    predict(positions)
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        predict(positions)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def main() -> None:
@@ -89,78 +149,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=500)
     parser.add_argument("--beads", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=401)
-    parser.add_argument("--peer-steps", type=int, default=201)
+    parser.add_argument("--steps", type=int, default=301)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peer", help="interpreter of an environment with sgdml and ase")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    threads = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    environment = {**os.environ, **threads}
-
-    import torch
-
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = {**os.environ, **{name: str(args.threads) for name in names}}
     torch.set_num_threads(args.threads)
-    work = Path(tempfile.mkdtemp(prefix="nyff-ipi-rate-"))
+
+    bench = Bench(Path(tempfile.mkdtemp(prefix="nyff-ipi-rate-")), args.beads, environment)
     data = nyff.datasets.ethanol()
     result = nyff.fit(data, args.n, lengthscale=10.0, seed=0)
-    result.model.save(work / "model.nyff")
-    ase.Atoms(data.numbers, data.positions[np.argmin(data.energies)]).write(work / "start.xyz")
-    print(f"model: n = {args.n}, {len(result.model.permutations)} permutations, force MAE "
-          f"{1000 * result.metrics['force_mae_ev_per_ang']:.1f} meV/Å; {args.threads} thread(s)")  # fmt: skip
+    result.model.save(bench.work / "model.nyff")
+    ase.Atoms(data.numbers, data.positions[np.argmin(data.energies)]).write(bench.work / "start.xyz")
+    mae = 1000 * result.metrics["force_mae_ev_per_ang"]
+    print(f"n = {args.n}, {len(result.model.permutations)} permutations, force MAE {mae:.1f} meV/Å, {args.beads} beads, "
+          f"{args.threads} thread(s)", flush=True)  # fmt: skip
 
-    def prepare(name: str, mode: str, batched: bool, steps: int) -> tuple[Path, str]:
-        folder = work / re.sub(r"\W+", "-", name)
-        address = f"nyff-rate-{os.getpid()}-{folder.name}"
-        options = InputOptions(nbeads=args.beads, steps=steps, seed=1, mode=mode, address=address)
-        write_input(work / "start.xyz", Parameters(model=str(work / "model.nyff")), folder, options)
-        text = (folder / "input.xml").read_text()
-        # what is written how often is that of a run of 5 ps, however short this one is
-        text = re.sub(r"(<properties stride=)'\d+'", r"\1'4'", text)
-        text = re.sub(r"(<(?:trajectory|checkpoint) filename='\w+' stride=)'\d+'", r"\1'20'", text)
-        text = text.replace("filename='checkpoint' stride='20'", "filename='checkpoint' stride='2000'")
-        if not batched:
-            text = text.replace(f"<batch_size> {args.beads} </batch_size>", "<batch_size> 1 </batch_size>")
-        (folder / "input.xml").write_text(text)
-        return folder, address
+    rates: dict[str, Rate] = {}
 
-    rows = {}
+    def show(name: str, *run: Any) -> None:
+        rates[name] = bench.measure(name, *run)
+        print(f"{name:28s} {rates[name]}", flush=True)
+
     for name, (mode, batched) in WAYS.items():
-        folder, address = prepare(name, mode, batched, args.steps)
-        client = [sys.executable, "-m", "nyff", "ipi", "--shm" if mode == "shm" else "--unix", "-a", address]
-        rows[name] = seconds_per_step(folder, [] if mode == "direct" else client, environment)
-        print(f"{name:32s} {1000 * rows[name]:8.2f} ms/step {1 / rows[name]:8.1f} steps/s", flush=True)
-
-    positions = np.array(data.positions[: args.beads])
-    result.model.predict(positions)
-    times = []
-    for _ in range(50):
-        start = time.perf_counter()
-        result.model.predict(positions)
-        times.append(time.perf_counter() - start)
-    rows["model call for all beads"] = float(np.median(times))
-    print(f"{'model call for all beads':32s} {1000 * rows['model call for all beads']:8.2f} ms")
-
+        client = [sys.executable, "-m", "nyff", "ipi", "--shm" if mode == "shm" else "--unix", "-a"]
+        show(name, mode, batched, args.steps, [] if mode == "direct" else client)
+    call = call_seconds(result.model.predict, np.array(data.positions[: args.beads]))
+    print(f"{'model call for all beads':28s} {1000 * call:8.2f} ms", flush=True)
     if args.peer:
         train = data[result.split.train]
-        np.savez(work / "train.npz", z=train.numbers, R=train.positions, E=train.energies, F=train.forces)
-        peer_model = work / "peer.npz"
-        subprocess.run(
-            [args.peer, "-c", PEER_TRAIN, str(work / "train.npz"), str(peer_model), str(args.threads)],
-            check=True,
-            env=environment,
-        )
+        source, peer_model = bench.work / "train.npz", bench.work / "peer.npz"
+        np.savez(source, z=train.numbers, R=train.positions, E=train.energies, F=train.forces)
+        command = [args.peer, "-c", PEER_TRAIN, str(source), str(peer_model), str(args.threads)]
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         name = "sGDML, ASE's socket client"
-        folder, address = prepare(name, "unix", False, args.peer_steps)
-        text = re.sub(r"<parameters>.*</parameters>", "", (folder / "input.xml").read_text())
-        (folder / "input.xml").write_text(text)
-        client = [args.peer, "-c", PEER_CLIENT, str(peer_model), str(work / "start.xyz"), address]
-        rows[name] = seconds_per_step(folder, client, environment)
-        print(f"{name:32s} {1000 * rows[name]:8.2f} ms/step {1 / rows[name]:8.1f} steps/s")
+        start = str(bench.work / "start.xyz")
+        show(name, "unix", False, 101, [args.peer, "-c", PEER_CLIENT, str(peer_model), start])
         for ours in ("ffdirect, batched", "UNIX socket, batched"):
-            print(f"{ours} is {rows[name] / rows[ours]:.1f} times as fast")
+            print(f"{ours} is {rates[name].clock / rates[ours].clock:.1f} times as fast")
     if args.json:
-        args.json.write_text(json.dumps({"seconds": rows, **{k: v for k, v in vars(args).items() if k != "json"}}))
+        options = {key: value for key, value in vars(args).items() if key != "json"}
+        table = {name: asdict(rate) for name, rate in rates.items()}
+        args.json.write_text(json.dumps({"options": options, "seconds_per_step": table, "model_call_seconds": call}))
 
 
 if __name__ == "__main__":

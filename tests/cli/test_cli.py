@@ -123,6 +123,16 @@ def test_train_test_info_relax_md(run, folder):
         (["md", "MODEL", "WATER"], "has 3 atoms, the model is for 9"),
         (["relax", "MODEL", "missing.xyz"], "there is no structure file missing.xyz"),
         (["info", "missing.nyff"], "there is no missing.nyff"),
+        (["info", "BROKEN"], "config.yaml or metrics.json is damaged"),
+        (["relax", "MODEL", "DATA", "-o", "relaxed.foo"], "cannot write a structure to relaxed.foo; end its name"),
+        (["relax", "MODEL", "DATA", "-o", "relaxed"], "cannot write a structure to relaxed; end its name"),
+        (["train", "DATA", "-n", "many"], "Invalid value for '-n'.*; see nyff train --help"),
+        (["train", "DATA", "--bogus"], "No such option.*--bogus.*; see nyff train --help"),
+        (["trian"], "No such command 'trian'.*; see nyff --help"),
+        (["train", "DATA", "-n", "20", "--seed", "-1"], "`seed` must be an integer of at least 0, got -1"),
+        (["train", "DATA", "-n", "20", "--columns", "²"], "`columns` must be a positive integer.*got '²'"),
+        (["train", "DATA", "-n", "20", "--lengthscale", "1e-300", "--permutations", "none"], "could not be factored"),
+        (["md", "MODEL", "DATA", "--timestep", "1e-300"], "timestep must be 0.001 to 5 fs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -130,7 +140,15 @@ def test_errors_are_two_lines_and_exit_code_2(run, folder, model, tmp_path, monk
     import re
 
     (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0.76 0.59\nH 0 -0.76 0.59\n")
-    names = {"DATA": folder / "data.xyz", "FOLDER": folder, "MODEL": model, "WATER": tmp_path / "water.xyz"}
+    (folder / "broken").mkdir(exist_ok=True)
+    (folder / "broken" / "config.yaml").write_text("settings: 1")
+    names = {
+        "BROKEN": folder / "broken",
+        "DATA": folder / "data.xyz",
+        "FOLDER": folder,
+        "MODEL": model,
+        "WATER": tmp_path / "water.xyz",
+    }
     monkeypatch.chdir(tmp_path)
     code, _, err = run(*[names.get(a, a) for a in arguments])
     assert code == 2
@@ -146,3 +164,25 @@ def test_debug_shows_the_traceback(folder):
     process = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert process.returncode != 0
     assert "Traceback" in process.stderr
+
+
+def test_a_full_disk_is_one_line(run, folder, monkeypatch):
+    import errno
+
+    import nyff.training.run
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere/model.nyff")
+
+    monkeypatch.setattr(nyff.training.run, "_write_results", full)
+    arguments = ["-n", 20, "--lengthscale", 10, "--permutations", "none", "-o", folder / "full"]
+    code, _, err = run("train", folder / "data.xyz", *arguments)
+    assert code == 2
+    assert "nyff: error: the system refused to read or write (somewhere/model.nyff): No space left on device" in err
+    assert (folder / "full" / "config.yaml").exists(), "the run can be resumed"
+
+
+def test_no_arguments_show_the_help(run):
+    code, out, _ = run()
+    assert code == 0
+    assert "demo" in out

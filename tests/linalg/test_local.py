@@ -74,7 +74,12 @@ def test_it_is_symmetric_positive_definite_and_takes_several_vectors(problem):
     torch.testing.assert_close(inverse, inverse.T, rtol=1e-5, atol=1e-5 * float(inverse.abs().max()))
     assert float(torch.linalg.eigvalsh((inverse + inverse.T) / 2)[0]) > 0
     v = torch.randn(n, 3, dtype=torch.float64)
-    torch.testing.assert_close(preconditioner.apply(v)[:, 1], preconditioner.apply(v[:, 1].contiguous()), rtol=1e-3, atol=1e-6 * float(inverse.abs().max()))
+    torch.testing.assert_close(
+        preconditioner.apply(v)[:, 1],
+        preconditioner.apply(v[:, 1].contiguous()),
+        rtol=1e-3,
+        atol=1e-6 * float(inverse.abs().max()),
+    )
 
 
 @pytest.mark.parametrize("columns", [12, 20, 40, 100])

@@ -91,6 +91,21 @@ def test_missing_files_folders_and_devices_are_refused(path, tmp_path):
         nyff.load(path, device="gpu")
 
 
+def test_no_altered_byte_of_the_header_gets_through(path):
+    """Every byte in turn: refused in words, or (in the padding) without any consequence."""
+    content = path.read_bytes()
+    whole = nyff.load(path).checksum
+    size = int.from_bytes(content[:8], "little")
+    for place in range(8, 8 + size, 3):
+        damaged = bytearray(content)
+        damaged[place] = ord("x") if damaged[place] != ord("x") else ord("y")
+        path.write_bytes(damaged)
+        try:
+            assert nyff.load(path).checksum == whole
+        except FileFormatError as error:
+            assert "altered" in str(error) or "damaged" in str(error) or "not a nyff model" in str(error)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_folder_that_cannot_be_written_is_named(model, tmp_path):
     tmp_path.chmod(0o500)

@@ -89,6 +89,7 @@ def test_batches_tiles_and_threads_change_nothing(model, positions, monkeypatch)
             np.testing.assert_array_equal(e, energies)
             np.testing.assert_array_equal(f, forces)
     monkeypatch.setattr(module, "_TILE_NUMBERS", 1)
+    monkeypatch.setattr(module, "_CHUNK_NUMBERS", 1000)
     np.testing.assert_allclose(model.predict(positions)[1], forces, atol=1e-9)
 
 

@@ -21,7 +21,12 @@ from nyff.training.settings import Settings
 from nyff.training.solve import Interrupted
 
 SETTINGS = Settings(
-    lengthscale=10.0, permutations="none", solver="cg", preconditioner="uniform", columns=40, regularization=1e-8,
+    lengthscale=10.0,
+    permutations="none",
+    solver="cg",
+    preconditioner="uniform",
+    columns=40,
+    regularization=1e-8,
     max_memory="1GB",
 )
 
@@ -37,7 +42,14 @@ def test_the_folder_explains_itself(whole):
     folder, result = whole
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "config.yaml", "train.log", "split.json", "convergence.csv", "metrics.json", "model.nyff", "solution.npz",
+        "config.yaml",
+        "train.log",
+        "split.json",
+        "convergence.csv",
+        "metrics.json",
+        "model.nyff",
+        "solution.npz",
+        "plan.json",
         "test_predictions.npz",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -125,9 +137,8 @@ def test_killed_runs_lose_no_more_than_an_interval(tmp_path):
     time.sleep(0.5)
     process.kill()
     process.wait()
-    state, resolved = load_state(checkpoint, "cpu")
+    state = load_state(checkpoint, "cpu")
     assert state.iteration > 0
-    assert resolved["solver"] == "cg"
     first: list[int] = []
 
     def watch(progress):
@@ -181,3 +192,41 @@ def test_data_files_are_found_again_from_another_folder(tmp_path, ethanol, monke
         train_run("data.xyz", output="run", settings=SETTINGS, n_train=10, progress=interrupt)
     monkeypatch.chdir(Path("/"))
     assert resume_run(tmp_path / "run").solution.converged
+
+
+def test_a_disk_that_fills_up_costs_nothing_that_was_written(tmp_path, monkeypatch):
+    """The checkpoint of a moment before stays, and the run goes on from it when there is room again."""
+    calls = 0
+    original = module.save_state
+
+    def full_disk(path, state):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise InputError(f"cannot write {path}: No space left on device; choose another place for it")
+        original(path, state)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_state", full_disk)
+        with pytest.raises(InputError, match="No space left"):
+            train_run(BUNDLED, output=folder, settings=SETTINGS, n_train=30, checkpoint_seconds=0.0)
+    assert load_state(folder / "checkpoint.npz", "cpu").iteration == 2
+    assert resume_run(folder).solution.converged
+
+
+def test_a_run_on_files_resumed_from_elsewhere_gives_the_same_model(tmp_path, ethanol, monkeypatch):
+    from nyff.data.io import write_dataset
+
+    write_dataset(ethanol[:60], tmp_path / "data.xyz")
+    monkeypatch.chdir(tmp_path)
+    expected = train_run("data.xyz", output="whole", settings=SETTINGS, n_train=20)
+
+    def interrupt(progress):
+        if progress.record is not None and progress.record.iteration == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train_run("data.xyz", output="run", settings=SETTINGS, n_train=20, progress=interrupt)
+    monkeypatch.chdir(Path("/"))
+    assert resume_run(tmp_path / "run").model.checksum == expected.model.checksum

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import nyff
+import nyff.training.solve
 from nyff.errors import InputError, MemoryLimitError
 from nyff.training.evaluate import evaluate
 from nyff.training.lengthscale import GRID
@@ -150,6 +151,20 @@ def test_a_memory_limit_too_small_for_anything_is_refused_before_the_work(ethano
         nyff.fit(
             ethanol[:300], 200, lengthscale=10.0, permutations="none", max_memory="60MB", solver="cg", columns=2000
         )
+
+
+def test_a_hopeless_memory_limit_is_refused_before_the_length_scale_is_scanned(ethanol):
+    stages = []
+    watcher = nyff.training.solve.Watcher(progress=lambda progress: stages.append(progress.stage))
+    with pytest.raises(MemoryLimitError, match="raise --max-memory"):
+        nyff.fit(ethanol[:60], 20, permutations="none", max_memory="100kB", watcher=watcher)
+    assert "choosing the length scale" not in stages
+
+
+def test_a_split_made_before_duplicates_were_dropped_is_refused(ethanol):
+    twice = ethanol[[*range(30), 3]]
+    with pytest.raises(InputError, match="the data have 1 duplicates, which are dropped"):
+        nyff.fit(twice, lengthscale=10.0, permutations="none", splitting=nyff.split(twice, 20))
 
 
 def test_constant_forces_teach_nothing(ethanol):
