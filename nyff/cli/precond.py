@@ -113,8 +113,11 @@ def precond(
         form=form,
         split=split,
     )
-    picture = plot or (output / f"{preset or 'comparison'}.pdf" if output else None)
-    if picture is not None:
+    pictures = [plot] if plot else []
+    if output is not None:
+        name = request.preset.name if request.preset else "comparison"
+        pictures += [output / f"{name}.pdf", output / f"{name}.png"]
+    for picture in pictures:
         _check_picture(picture)
     if output is not None:
         _folder(output, resume)
@@ -136,10 +139,10 @@ def precond(
             f"interrupted; {len(store.results)} results" + (f" are in {kept}" if kept else " were not kept"), err=True
         )
         raise typer.Exit(130) from None
-    _finish(store, request.preset.name if request.preset else None, picture, output)
+    _finish(store, request.preset.name if request.preset else None, pictures, output)
 
 
-def _finish(store: Store, preset: str | None, picture: Path | None, output: Path | None) -> None:
+def _finish(store: Store, preset: str | None, pictures: list[Path], output: Path | None) -> None:
     from nyff.errors import MemoryLimitError
     from nyff.report.precond import draw
     from nyff.report.precond_table import paper_table
@@ -153,8 +156,9 @@ def _finish(store: Store, preset: str | None, picture: Path | None, output: Path
         _print_paper_table(table)
         if output is not None:
             write_table(output / "table.csv", table)
-    if picture is not None:
-        for path in draw(store, preset).save(picture):
+    if pictures:
+        drawn = draw(store, preset)
+        for path in dict.fromkeys(path for picture in pictures for path in drawn.save(picture)):
             typer.echo(f"wrote {path}")
     for kept in (store.json_path, store.csv_path):
         if kept is not None:

@@ -6,13 +6,26 @@ Sizes and times are in :mod:`nyff.report.precond_scaling`. Every function takes 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from nyff.report.precond_style import GREY, SEQUENCE, Drawn, Rows, grouped, look, medians, panels, require, styled
+from nyff.report.precond_style import (
+    GREY,
+    SEQUENCE,
+    Drawn,
+    Rows,
+    grouped,
+    log_axes,
+    look,
+    medians,
+    panels,
+    require,
+    styled,
+)
 
 _INDICES = 400
 
@@ -22,7 +35,7 @@ def steps_figure(results: Rows) -> Drawn:
     """Steps against k/n, a panel per molecule and n, with the lines n and 0.1 n."""
     require(results, "steps")
     places = grouped(results, "molecule", "n")
-    figure, axes = panels(len(places))
+    figure, axes = panels(len(places), sharey=True)
     data: list[dict[str, Any]] = []
     for ax, ((molecule, n), rows) in zip(axes, places, strict=True):
         for (method,), members in grouped(rows, "method"):
@@ -35,7 +48,8 @@ def steps_figure(results: Rows) -> Drawn:
         ax.axhline(0.1 * n, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         for height, text in ((n, "n"), (0.1 * n, "0.1 n")):
             ax.text(0.99, height, text, transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
-        ax.set(yscale="log", xlabel="columns k/n (%)", title=f"{molecule}, n = {n:,}")
+        ax.set(xlabel="columns k/n (%)", title=f"{molecule}, n = {n:,}")
+        log_axes(ax, "y")
     axes[0].set_ylabel("CG steps")
     axes[-1].legend(loc="best")
     return Drawn(figure, data)
@@ -74,7 +88,7 @@ def spectrum_figure(spectrum: Rows) -> Drawn:
     (molecule, n), rows = grouped(spectrum, "molecule", "n")[0]
     bare = [row for row in rows if row["method"] == "none"]
     places = sorted(grouped([row for row in rows if row["method"] != "none"], "columns"), key=lambda place: place[0])
-    figure, axes = panels(len(places), width=2.5, sharey=True)
+    figure, axes = panels(len(places), width=2.3, across=4, sharey=True)
     data: list[dict[str, Any]] = []
     for ax, ((columns,), members) in zip(axes, places, strict=True):
         for method, curve in [("none", bare), *((m, c) for (m,), c in grouped(members, "method"))]:
@@ -169,16 +183,21 @@ def residual_figure(history: Rows, results: Rows, tolerance: float) -> Drawn:
     figure, (left, right) = panels(2, width=3.4, sharey=True)
     data: list[dict[str, Any]] = []
     places = grouped(rows, "method", "columns", "seed")
-    several = len({columns for (_, columns, _), _ in places if columns}) > 1
-    longest = max(row["iteration"] for row in rows)
+    sizes = Counter(method for method, _ in {(method, columns) for (method, columns, _), _ in places})
+    labelled: set[str] = set()
+    ends = {True: [0.0, 0.0], False: [0.0, 0.0]}
     for (method, columns, seed), curve in places:
         style = look(method)
-        label = method + (f", k = {columns}" if several and columns else "")
+        text = method + (f", k = {columns}" if sizes[method] > 1 else "")
+        label = None if text in labelled else text
+        labelled.add(text)
         x = np.array([row["iteration"] for row in curve])
         y = np.array([row["relative_residual"] for row in curve])
         t = np.array([row["seconds"] for row in curve]) + build.get((method, columns, seed), 0.0)
-        plain = {"color": style["color"], "linestyle": style["linestyle"], "label": label}
-        left.plot(np.maximum(x, 1), y, **plain)
+        plain = {"color": style["color"], "linestyle": style["linestyle"], "label": label, "linewidth": 0.9}
+        end = ends[bool(y[-1] <= tolerance)]
+        end[:] = max(end[0], x[-1]), max(end[1], t[-1])
+        left.plot(x, y, **plain)
         right.plot(t, y, **plain)
         data += [
             {
@@ -195,14 +214,14 @@ def residual_figure(history: Rows, results: Rows, tolerance: float) -> Drawn:
     for ax in (left, right):
         ax.axhline(tolerance, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         ax.set_yscale("log")
-    if longest > 2000:
-        left.set_xscale("log")
-    right.set_xscale("log")
+    # To scale for those that arrive; the others leave on the right.
+    for ax, last in zip((left, right), ends[True] if ends[True][0] else ends[False], strict=True):
+        ax.set_xlim(0, 1.05 * last)
     left.set(
         xlabel="CG step", ylabel="relative residual ‖b − Ax‖/‖b‖", title=f"{first['molecule']}, n = {first['n']:,}"
     )
     right.set(xlabel="wall time, build included (s)")
-    left.legend(loc="upper right")
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Drawn(figure, data)
 
 
@@ -220,6 +239,8 @@ def table_figure(table: Rows) -> Drawn:
         ("goal", "goal", "_", SEQUENCE[1]),
     ):
         known = {row["molecule"]: row[column] for row in table if row[column] != ""}
+        if not known:
+            continue
         ax.plot(
             [place[m] for m in known],
             list(known.values()),
@@ -239,7 +260,8 @@ def table_figure(table: Rows) -> Drawn:
         ax.errorbar(
             x, y, [y - low, high - y], linestyle="none", marker=style["marker"], color=style["color"], label=method
         )
-    ax.set(yscale="log", ylabel="CG steps")
+    ax.set(ylabel="CG steps", xlim=(-0.5, len(molecules) - 0.2))
+    log_axes(ax, "y")
     ax.set_xticks(range(len(molecules)), molecules)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Drawn(figure, [dict(row) for row in table])

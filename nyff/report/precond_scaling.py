@@ -14,6 +14,7 @@ from nyff.report.precond_style import (
     Row,
     Rows,
     grouped,
+    log_axes,
     look,
     medians,
     panels,
@@ -26,6 +27,7 @@ from nyff.training.rule import PAPER, PowerLaw, fit_power_law, paper_columns
 from nyff.training.study import one_per_cent
 
 _LARGEST_N = 1e7
+_REGIME = 0.25
 
 
 @styled
@@ -77,7 +79,8 @@ def power_law_figure(results: Rows, by: str) -> Drawn:
                     "converged": "",
                 }
             )
-        ax.set(xscale="log", yscale="log", xlabel="columns k", ylabel="CG steps / n", title=method)
+        ax.set(xlabel="columns k", ylabel="CG steps / n", title=method)
+        log_axes(ax, "xy")
         ax.legend(fontsize=6.5)
     return Drawn(figure, data)
 
@@ -87,8 +90,12 @@ def _if_several(rows: Rows, molecule: str) -> str:
 
 
 def _fit(rows: Rows) -> PowerLaw | None:
-    """The power law of ``rows``, by medians over seeds; None where there is none."""
+    """The power law of ``rows``, by medians over seeds; None where there is none.
+
+    Only up to :data:`_REGIME` of n: beyond, the factor approaches the whole matrix and steps fall faster.
+    """
     x, y = [], []
+    rows = [row for row in rows if row["columns"] <= _REGIME * row["n"]]
     for (n,), members in grouped(rows, "n"):
         for point in medians(members, lambda row: row["iterations"]):
             x.append(point["columns"])
@@ -139,10 +146,14 @@ def choices_figure(results: Rows) -> Drawn:
         x = [places.index((row["molecule"], row["n"])) + 0.26 * (i - 1) for row in rows]
         bars = ax.bar(x, [row["relative"] for row in rows], 0.24, color=SEQUENCE[i], label=choice)
         ax.bar_label(bars, [f"{row['relative']:.2f}" for row in rows], fontsize=6.5)
+        known = [places.index((row["molecule"], row["n"])) for row in rows]
+        for place in set(range(len(places))) - set(known):
+            note: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": 6.5, "color": GREY}
+            ax.text(place + 0.26 * (i - 1), 0.03, "not converged", **note)
     ax.axhline(1.0, color="black", linewidth=0.8)
     ax.axhline(1.3, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_xticks(range(len(labels)), labels)
-    ax.set(ylabel="run time / best of the sweep")
+    ax.set(ylabel="run time / best of the sweep", xlim=(-0.5, len(labels) - 0.5))
     ax.grid(axis="x", visible=False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return Drawn(figure, data)
@@ -191,7 +202,8 @@ def best_columns_figure(results: Rows) -> Drawn:
             {"curve": label, "n": value, "k": s * value, "k_over_n": s}
             for value, s in zip(n.tolist(), share.tolist(), strict=True)
         ]
-    ax.set(xscale="log", yscale="log", xlabel="unknowns n", ylabel="best columns k*/n (%)")
+    ax.set(xscale="log", xlabel="unknowns n", ylabel="best columns k*/n (%)")
+    log_axes(ax, "y")
     ax.legend(fontsize=6.5)
     return Drawn(figure, data)
 
@@ -241,7 +253,8 @@ def time_figure(results: Rows) -> Drawn:
                         "converged": row["converged"],
                     }
                 )
-        ax.set(xscale="log", yscale="log", xlabel="columns k", title=f"{molecule}, n = {n:,}")
+        ax.set(xlabel="columns k", title=f"{molecule}, n = {n:,}")
+        log_axes(ax, "xy")
         ax.legend(fontsize=6)
     axes[0].set_ylabel("wall time (s)")
     return Drawn(figure, data)

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nyff.errors import InputError
 from nyff.files import atomic_write
@@ -43,6 +44,7 @@ SEQUENCE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 GREY = "#777777"
 
 _STYLE = {
+    "axes.axisbelow": True,
     "axes.grid": True,
     "axes.linewidth": 0.7,
     "axes.titlesize": 9,
@@ -75,9 +77,11 @@ class Drawn:
         if path.suffix.lower() not in FORMATS:
             raise InputError(f"cannot draw {path.name}: the suffix must be one of {', '.join(FORMATS)}")
         table = path.with_suffix(".data.csv")
-        with atomic_write(path) as temporary:
-            metadata: dict[str, Any] = {"CreationDate": None} if path.suffix == ".pdf" else {}
-            self.figure.savefig(temporary, format=path.suffix[1:].lower(), metadata=metadata or None)
+        kind = path.suffix[1:].lower()
+        # No dates: the same numbers make the same file.
+        metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind, {})
+        with context(_STYLE), atomic_write(path) as temporary:
+            self.figure.savefig(temporary, format=kind, metadata=metadata)
         write_table(table, self.data)
         return [path, table]
 
@@ -92,15 +96,29 @@ def styled(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
     return wrapped
 
 
-def panels(count: int, width: float = 3.1, height: float = 2.6, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with ``count`` panels side by side, at most three in a row."""
-    across = min(count, 3)
+def panels(
+    count: int, width: float = 3.1, height: float = 2.6, across: int = 3, **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with ``count`` panels side by side, at most ``across`` in a row."""
+    across = min(count, across)
     down = -(-count // across)
     figure = Figure((width * across + 0.4, height * down + 0.2), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False, **kwargs).ravel()
     for ax in axes[count:]:
         ax.remove()
     return figure, list(axes[:count])
+
+
+def log_axes(ax: Axes, names: str) -> None:
+    """Logarithmic axes ``names`` ("x", "y" or "xy") with ticks that can be read: decades, or 1-2-5 on short ones."""
+    for name in names:
+        ax.set(**{f"{name}scale": "log"})
+        low, high = ax.get_xlim() if name == "x" else ax.get_ylim()
+        axis = ax.xaxis if name == "x" else ax.yaxis
+        if high / low < 300:
+            axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=20))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def look(method: str) -> dict[str, Any]:

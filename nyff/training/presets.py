@@ -52,7 +52,7 @@ PRESETS = {
             "figure-b",
             "spectrum of P⁻¹(K + λI) for growing k",
             ("spectral", "leverage", "cholesky", "uniform"),
-            shares=(0.127, 0.345, 0.563, 0.782),
+            shares=(0.1, 0.25, 0.4, 0.6),
             kind="spectrum",
             unknowns=DENSE_UNKNOWNS,
         ),

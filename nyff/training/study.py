@@ -103,7 +103,7 @@ class Request:
             wanted = {min(_FALLBACK_COLUMNS, n) if preset else paper_columns(n)}
         if preset is not None and preset.kind == "choices":
             wanted |= {one_per_cent(n), paper_columns(n)}
-        return sorted(wanted)
+        return sorted({min(k, n) for k in wanted})
 
     def identity(self) -> dict[str, Any]:
         """What two sets of results must share to be joined."""
