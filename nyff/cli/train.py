@@ -57,6 +57,8 @@ def train(
     try:
         with training_display() as progress:
             if resume is not None:
+                if data or n_train is not None or output is not None:
+                    raise InputError("--resume takes data, size and folder from the run; leave DATA, -n and -o out")
                 result = resume_run(resume, progress=progress, planned=lambda plan: say(str(plan)))
             else:
                 if not data:

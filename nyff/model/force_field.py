@@ -240,9 +240,15 @@ class ForceField:
         save(self, path)
 
     def to(self, device: torch.device | str) -> ForceField:
-        """The same model on another device."""
+        """The same model on another device; raises :class:`~nyff.errors.InputError` when that is not there."""
         from dataclasses import replace
 
+        from nyff.model.file import checked_device
+
+        device = checked_device(device)
+        from nyff.model.file import checked_device
+
+        device = checked_device(device)
         tensors = {
             name: tensor.to(device)
             for name in ("descriptors", "coefficients", "energy_coefficients")
@@ -252,7 +258,19 @@ class ForceField:
 
 
 def _as_tensor(array: Array) -> Tensor:
-    return array if isinstance(array, Tensor) else torch.tensor(np.asarray(array, dtype=np.float64))
+    """``array`` as a real tensor outside of any gradient: :meth:`ForceField.predict` gives forces itself."""
+    if isinstance(array, Tensor) and not array.is_complex():
+        return array.detach()
+    try:
+        numbers = np.asarray(array)
+        if numbers.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"positions must be an array of real numbers, got {type(array).__name__}; give [frames, atoms, 3] in Å"
+        ) from None
+    # A copy in order: torch takes no views that run backwards.
+    return torch.from_numpy(np.array(numbers, dtype=np.float64, order="C"))
 
 
 def _like(asked: Array, result: Tensor) -> Array:
