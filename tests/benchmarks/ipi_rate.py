@@ -93,9 +93,9 @@ class Bench:
 
     def measure(self, name: str, mode: str, batched: bool, steps: int, client: list[str]) -> Rate:
         """Run i-PI twice, for one step and for ``steps``: the difference is free of starting and ending."""
-        used = [self._run(f"{name} {length}", mode, batched, length, client)[1] for length in (1, steps)]
-        clock, _ = self._run(name, mode, batched, steps, client)
-        return Rate(clock, (used[1] - used[0]) / (steps - 1))
+        _, idle = self._run(f"{name} 1", mode, batched, 1, client)
+        clock, used = self._run(name, mode, batched, steps, client)
+        return Rate(clock, (used - idle) / (steps - 1))
 
     def _run(self, name: str, mode: str, batched: bool, steps: int, client: list[str]) -> tuple[float, float]:
         folder, address = self._prepare(name, mode, batched, steps)
@@ -164,8 +164,9 @@ def main() -> None:
     result.model.save(bench.work / "model.nyff")
     ase.Atoms(data.numbers, data.positions[np.argmin(data.energies)]).write(bench.work / "start.xyz")
     mae = 1000 * result.metrics["force_mae_ev_per_ang"]
-    print(f"n = {args.n}, {len(result.model.permutations)} permutations, force MAE {mae:.1f} meV/Å, {args.beads} beads, "
-          f"{args.threads} thread(s)", flush=True)  # fmt: skip
+    symmetries = len(result.model.permutations)
+    print(f"n = {args.n}, {symmetries} permutations, force MAE {mae:.1f} meV/Å", end=", ")
+    print(f"{args.beads} beads, {args.threads} thread(s)", flush=True)
 
     rates: dict[str, Rate] = {}
 
