@@ -104,8 +104,9 @@ def train_run(
     try:
         return _execute(folder, dataset, splitting, settings, None, checkpoint_seconds, progress, planned)
     except NyffError:
-        # Refused before any work was done: leave nothing that would be in the way of the next try.
-        if not (folder / "plan.json").exists():
+        # Refused, or impossible with these settings: leave nothing that would be in the way of the next try. What was
+        # worked for (a checkpoint, a model) stays.
+        if not ((folder / "checkpoint.npz").exists() or (folder / "model.nyff").exists()):
             shutil.rmtree(folder)
         raise
 
