@@ -36,11 +36,12 @@ def say(text: str = "") -> None:
 def errors_in_words(metrics: dict[str, Any]) -> list[str]:
     """Errors with units, in both of the field's."""
     lines = []
+    structures = f"{metrics.get('n_test')} structure{'' if metrics.get('n_test') == 1 else 's'}"
     if "force_mae_ev_per_ang" in metrics:
         mae, rmse = metrics["force_mae_ev_per_ang"], metrics["force_rmse_ev_per_ang"]
         lines.append(
             f"forces: MAE {1000 * mae:.1f} meV/Å ({mae * KCAL:.3f} kcal/mol/Å), RMSE {1000 * rmse:.1f} meV/Å "
-            f"on {metrics['n_test']} structures"
+            f"on {structures}"
         )
     if "energy_mae_ev" in metrics:
         mae, rmse = metrics["energy_mae_ev"], metrics["energy_rmse_ev"]

@@ -23,7 +23,7 @@ def info(
         raise InputError(f"there is no {path}; give a model, a data set or a run folder")
     if path.is_dir() and (path / "config.yaml").exists():
         content = _run(path)
-    elif is_model(path):
+    elif path.suffix == ".nyff" or is_model(path):
         content = _model(path)
     else:
         content = _data(path, units)
@@ -81,6 +81,20 @@ def _data(path: Path, units: str | None) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
+    import yaml
+
+    from nyff.errors import FileFormatError
+
+    try:
+        return _read_run(path)
+    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise FileFormatError(
+            f"{path} is no run folder of nyff, or its config.yaml or metrics.json is damaged ({type(error).__name__}: "
+            f"{' '.join(str(error).split())}); restore the file, or run again into a new folder"
+        ) from error
+
+
+def _read_run(path: Path) -> dict[str, Any]:
     import json
 
     import yaml

@@ -57,7 +57,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="nyff", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (NyffError, _UsageError, OSError) as error:

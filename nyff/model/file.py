@@ -99,7 +99,7 @@ def checked_device(device: torch.device | str) -> torch.device:
         present.append("mps")
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise InputError(f"unknown device {str(device)!r}; this machine has {', '.join(present)}") from None
     index = f"{found.type}:{found.index or 0}" if found.type == "cuda" else found.type
     if index not in present:

@@ -55,7 +55,9 @@ class Settings:
     def _plain(self, name: str, kind: Callable[[Any], int | float], wanted: str) -> None:
         """Python's own numbers, because these settings are stored as JSON and YAML; words and None stay."""
         value = getattr(self, name)
-        if value is None or (name == "columns" and isinstance(value, str)):
+        if (value is None and name in ("lengthscale", "max_iterations")) or (
+            name == "columns" and isinstance(value, str)
+        ):
             return
         try:
             object.__setattr__(self, name, kind(value))

@@ -97,7 +97,10 @@ def fit(
     Raises :class:`~nyff.errors.InputError` for bad data or arguments, :class:`~nyff.errors.MemoryLimitError` when
     nothing fits into ``max_memory``.
     """
-    stored = permutations if isinstance(permutations, str) else np.asarray(permutations).tolist()
+    try:
+        stored = permutations if isinstance(permutations, str) else np.asarray(permutations).tolist()
+    except ValueError:
+        raise InputError("`permutations` has rows of different lengths; give an array [symmetries, atoms]") from None
     settings = Settings(
         lengthscale=lengthscale,
         regularization=regularization,
@@ -135,6 +138,11 @@ def fit_with(
     hints = list(dataset.hints)
     if splitting is None:
         splitting = split(dataset, default_n_train(dataset) if n_train is None else n_train, seed=settings.seed)
+    last = max((int(part.max()) for part in (splitting.train, splitting.valid, splitting.test) if len(part)), default=0)
+    if last >= len(dataset):
+        raise InputError(
+            f"`splitting` holds structure {last}, the data set has {len(dataset)} (from 0); split this data set itself"
+        )
     train = dataset[splitting.train]
     if len(train) < 2:
         raise InputError(f"training needs at least 2 structures, got n_train = {len(train)}; label more structures")

@@ -65,7 +65,7 @@ def test_a_time_is_positive_and_finite(value):
         ({"frame_interval": 0}, "frame_interval must be positive, got 0"),
         ({"seed": -1}, "seed must be zero or more, got -1"),
         ({"time": 0.2}, "time must be at least one timestep, got 0.2 fs with a timestep of 0.5 fs; write the unit"),
-        ({"timestep": 20.0}, "timestep must be at most 5 fs, got 20 fs"),
+        ({"timestep": 20.0}, "timestep must be 0.001 to 5 fs, got 20 fs"),
     ],
 )
 def test_options_that_cannot_work_are_refused(change, text):
