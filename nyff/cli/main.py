@@ -83,4 +83,4 @@ def _in_words(error: Exception) -> str:
             f"the system refused to read or write{where}: {error.strerror or error}; make room or choose another "
             "place. A run that had begun can be resumed"
         )
-    return str(error)
+    return " ".join(line.strip() for line in str(error).splitlines())
