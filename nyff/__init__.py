@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from nyff.data.dataset import Dataset
     from nyff.data.io import read_dataset
     from nyff.data.split import split
-    from nyff.training.train import FitResult, fit
     from nyff.kernel.symmetry import find_permutations
     from nyff.model.file import load
     from nyff.model.force_field import ForceField
+    from nyff.training.train import FitResult, fit
 
 _HOME = {
     "Dataset": "nyff.data.dataset",

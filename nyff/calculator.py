@@ -236,9 +236,7 @@ class NyffCalculator(Calculator):
         rows = self._periodic
         return bool(np.allclose(atoms.cell.array[rows], self._cell[rows], rtol=0, atol=1e-8))
 
-    def _predict(
-        self, positions: np.ndarray, cell: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _predict(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Energies [B], forces [B,N,3] and, of crystals, stresses [B,3,3] of positions [B,N,3], all finite."""
         stress = None
         if not self._periodic.all():

@@ -56,9 +56,7 @@ def read_dataset(
     return dataset
 
 
-def write_dataset(
-    dataset: Dataset, path: str | Path, *, units: str | None = None, overwrite: bool = False
-) -> None:
+def write_dataset(dataset: Dataset, path: str | Path, *, units: str | None = None, overwrite: bool = False) -> None:
     """Write extended XYZ (``.xyz``, ``.extxyz``) or an ``.npz`` with sGDML's keys, in eV and Å, without losing a digit.
 
     ``units``, such as ``"kcal/mol"``, are others for an ``.npz``: sGDML compares numbers without looking at units, so

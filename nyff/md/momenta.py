@@ -29,9 +29,7 @@ def boltzmann_momenta(
     return momenta * np.sqrt(temperature / now) if now > 0 else momenta
 
 
-def at_rest(
-    positions: np.ndarray, masses: np.ndarray, momenta: np.ndarray, *, periodic: bool = False
-) -> np.ndarray:
+def at_rest(positions: np.ndarray, masses: np.ndarray, momenta: np.ndarray, *, periodic: bool = False) -> np.ndarray:
     """The same momenta [atoms, 3] without net momentum and, unless ``periodic``, without angular momentum."""
     momenta = momenta - masses[:, None] * momenta.sum(0) / masses.sum()
     if periodic:
