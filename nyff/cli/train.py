@@ -16,10 +16,10 @@ def train(
         list[str] | None,
         typer.Argument(help="Labelled structures: extended XYZ, .traj, .db or .npz; several files or a folder."),
     ] = None,
-    n_train: Annotated[int | None, typer.Option("-n", "--n-train", help="Training structures.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to create.")] = None,
+    n_train: Annotated[int | None, typer.Option("-n", "--n-train", help="Training structures; default: four fifths, at most 1000.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to create; default: nyff-train, -2, ...")] = None,
     lengthscale: Annotated[
-        float | None, typer.Option(help="Length scale of the kernel; none means a short scan.")
+        float | None, typer.Option(help="Of the kernel, as sGDML's sigma; default: a short scan.")
     ] = None,
     regularization: Annotated[float, typer.Option(help="λ, relative to forces of unit variance.")] = 1e-10,
     kernel: Annotated[str, typer.Option(help="matern52, matern72 or gaussian.")] = "matern52",
