@@ -24,7 +24,9 @@ def md(
     ensemble: Annotated[str, typer.Option(help="nve, langevin or nose-hoover.")] = "langevin",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
     timestep: Annotated[str, typer.Option(help="fs, or with a unit.")] = "0.5fs",
-    time: Annotated[str | None, typer.Option(help="How long to simulate; default: 10ps. With --resume, the new total.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="How long to simulate; default: 10ps. With --resume, the new total.")
+    ] = None,
     friction: Annotated[float, typer.Option(help="Of Langevin, 1/fs.")] = 0.01,
     thermostat_time: Annotated[str, typer.Option(help="Period of the Nosé–Hoover chain.")] = "50fs",
     seed: Annotated[int, typer.Option(help="Same seed, same trajectory.")] = 0,
@@ -33,7 +35,9 @@ def md(
     frame_interval: Annotated[int, typer.Option(help="Steps between frames.")] = 20,
     log_interval: Annotated[int, typer.Option(help="Steps between rows of md.csv.")] = 10,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to create; default: nyff-md, -2, ...")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Run folder to create; default: nyff-md, -2, ...")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the simulation in this folder.", metavar="RUN")] = None,
 ) -> None:
     """Run molecular dynamics; stops with the last good frame where the model no longer knows the structure."""

@@ -16,8 +16,12 @@ def train(
         list[str] | None,
         typer.Argument(help="Labelled structures: extended XYZ, .traj, .db or .npz; several files or a folder."),
     ] = None,
-    n_train: Annotated[int | None, typer.Option("-n", "--n-train", help="Training structures; default: four fifths, at most 1000.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to create; default: nyff-train, -2, ...")] = None,
+    n_train: Annotated[
+        int | None, typer.Option("-n", "--n-train", help="Training structures; default: four fifths, at most 1000.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Run folder to create; default: nyff-train, -2, ...")
+    ] = None,
     lengthscale: Annotated[
         float | None, typer.Option(help="Of the kernel, as sGDML's sigma; default: a short scan.")
     ] = None,

@@ -36,7 +36,9 @@ def test_no_structures_are_predicted_to_no_numbers(small_fit):
     assert forces.shape == (0, 9, 3)
 
 
-@pytest.mark.parametrize("positions", ["abc", None, [[1], [1, 2]], np.zeros((1, 9, 3), complex), torch.zeros(1, 9, 3) * 1j])
+@pytest.mark.parametrize(
+    "positions", ["abc", None, [[1], [1, 2]], np.zeros((1, 9, 3), complex), torch.zeros(1, 9, 3) * 1j]
+)
 def test_what_is_no_positions_is_refused(small_fit, positions):
     with pytest.raises(InputError, match="positions must be an array of real numbers"):
         small_fit.model.predict(positions)
