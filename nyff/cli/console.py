@@ -15,9 +15,6 @@ import typer
 if TYPE_CHECKING:
     from nyff.training.solve import Progress
 
-KCAL = 23.06054783
-"""kcal/mol in one eV, for the second unit that errors are shown in."""
-
 
 def free_folder(name: str) -> Path:
     """``name``, or the first of ``name-2``, ``name-3``, ... that does not exist."""
@@ -35,17 +32,21 @@ def say(text: str = "") -> None:
 
 def errors_in_words(metrics: dict[str, Any]) -> list[str]:
     """Errors with units, in both of the field's."""
+    from nyff.units import KCAL_PER_MOL
+
     lines = []
     structures = f"{metrics.get('n_test')} structure{'' if metrics.get('n_test') == 1 else 's'}"
     if "force_mae_ev_per_ang" in metrics:
         mae, rmse = metrics["force_mae_ev_per_ang"], metrics["force_rmse_ev_per_ang"]
         lines.append(
-            f"forces: MAE {1000 * mae:.1f} meV/Å ({mae * KCAL:.3f} kcal/mol/Å), RMSE {1000 * rmse:.1f} meV/Å "
+            f"forces: MAE {1000 * mae:.3g} meV/Å ({mae / KCAL_PER_MOL:.3g} kcal/mol/Å), RMSE {1000 * rmse:.3g} meV/Å "
             f"on {structures}"
         )
     if "energy_mae_ev" in metrics:
         mae, rmse = metrics["energy_mae_ev"], metrics["energy_rmse_ev"]
-        lines.append(f"energy: MAE {1000 * mae:.2f} meV ({mae * KCAL:.4f} kcal/mol), RMSE {1000 * rmse:.2f} meV")
+        lines.append(
+            f"energy: MAE {1000 * mae:.3g} meV ({mae / KCAL_PER_MOL:.3g} kcal/mol), RMSE {1000 * rmse:.3g} meV"
+        )
     return lines
 
 

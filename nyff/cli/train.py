@@ -25,7 +25,9 @@ def train(
     lengthscale: Annotated[
         float | None, typer.Option(help="Of the kernel, as sGDML's sigma; default: a short scan.")
     ] = None,
-    regularization: Annotated[float, typer.Option(help="λ, relative to forces of unit variance.")] = 1e-10,
+    regularization: Annotated[
+        float, typer.Option(help="λ (lam in sGDML), relative to forces of unit variance.")
+    ] = 1e-10,
     kernel: Annotated[str, typer.Option(help="matern52, matern72 or gaussian.")] = "matern52",
     descriptor_power: Annotated[float, typer.Option(help="p in 1/r^p; 1 is sGDML's.")] = 1.0,
     permutations: Annotated[str, typer.Option(help="auto, none or a file with one permutation a line.")] = "auto",

@@ -87,7 +87,8 @@ class Document:
 
     def _outputs(self) -> str:
         o = self.options
-        every = 1 if o.time < 1000 or o.motion in ("geop", "instanton") else max(1, o.total_steps // 5000)
+        short = o.total_steps * o.timestep < 1000 or o.motion in ("geop", "instanton")
+        every = 1 if short else max(1, o.total_steps // 5000)
         frames = max(1, o.total_steps // 1000, min(20, o.total_steps // 50))
         dynamics = "time{picosecond}, conserved{electronvolt}, temperature{kelvin}, kinetic_cv{electronvolt}, "
         quantities = "step, " + (dynamics if o.motion in ("nvt", "nve", "remd") else "") + "potential{electronvolt}"

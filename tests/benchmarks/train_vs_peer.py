@@ -18,8 +18,9 @@ import torch
 
 import nyff
 from nyff.training.evaluate import evaluate
+from nyff.units import KCAL_PER_MOL
 
-KCAL = 23.060547830619026
+KCAL = 1 / KCAL_PER_MOL
 
 
 def main() -> None:
