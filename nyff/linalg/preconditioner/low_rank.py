@@ -25,7 +25,7 @@ from nyff.linalg.preconditioner.base import NO_COST, BuildCost, Preconditioner
 
 FORMS = ("shifted", "woodbury")
 
-_PANEL = 4096
+_PANEL = 1024
 # Singular values of F below this share of the largest are rounding error: in A they are its square.
 _NOISE = 1e-9
 
@@ -52,7 +52,7 @@ def eigenpairs(factor: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _panels(matrix: Tensor) -> Iterator[Tensor]:
-    rows = max(_PANEL, matrix.shape[1])
+    rows = max(_PANEL, 2 * matrix.shape[1])
     return (matrix[start : start + rows] for start in range(0, len(matrix), rows))
 
 
