@@ -141,6 +141,8 @@ def compare(
     The full matrix is decomposed once for all cases that need it, and its time counted in each.
     """
     listener = listener or Listener()
+    if not todo:
+        return
     # The kernel computes and keeps its scalars in its first product; no method shall pay for them.
     problem.operator.matvec(problem.labels)
     eigen: tuple[Eigenpairs, float] | None = None

@@ -89,7 +89,7 @@ PRESETS = {
         Preset(
             "residual",
             "residual against iteration and seconds",
-            ("default", "rpcholesky", "leverage", "cholesky", "none"),
+            ("default", "rpcholesky", "leverage", "cholesky"),
             form="shifted",
             shares=(768 / UNKNOWNS,),
         ),

@@ -9,7 +9,7 @@ from nyff.errors import InputError, MemoryLimitError
 from nyff.kernel.force_kernel import ForceKernel
 from nyff.kernel.internal import InternalKernel
 from nyff.linalg.cg import conjugate_gradient
-from nyff.linalg.preconditioner.make import METHODS, PRECONDITIONERS, make_preconditioner
+from nyff.linalg.preconditioner.make import METHODS, PRECONDITIONERS, build_bytes, make_preconditioner
 from nyff.linalg.preconditioner.spectral import leading_eigenpairs
 
 LOW_RANK = [name for name, method in METHODS.items() if method.sized and name != "auto"]
@@ -164,9 +164,19 @@ def test_shared_eigenpairs_change_nothing(problem, counting):
         )
 
 
-def test_columns_beyond_the_memory_limit_are_refused(problem):
-    with pytest.raises(MemoryLimitError, match=r"60 columns of 252 unknowns take .* GB, .*; ask for fewer columns"):
-        make(problem, "leverage", max_bytes=8 * 252 * 60 - 1)
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.sized and not m.full_matrix])
+@pytest.mark.parametrize("columns", [40, 200])
+def test_memory_is_foreseen_and_refused_beyond_the_limit(larger, counting, name, columns):
+    """The estimate bounds what is measured, and not by far."""
+    built = make_preconditioner(name, larger.dense, 1e-8, columns, n=larger.full)
+    estimate = build_bytes(name, len(larger.matrix), built.rank if name != "auto" else columns)
+    assert built.cost.peak_bytes <= 1.1 * estimate
+    assert estimate <= 6 * built.cost.peak_bytes
+    with pytest.raises(
+        MemoryLimitError, match=rf"{name} with 60 columns of 252 unknowns needs .*; ask for fewer columns"
+    ):
+        make_preconditioner(name, counting, 1e-8, 60, n=324, max_bytes=build_bytes(name, 252, 60) - 1)
+    assert counting.columns_evaluated == 0
 
 
 @pytest.mark.parametrize(

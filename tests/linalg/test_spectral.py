@@ -67,7 +67,7 @@ def test_no_other_low_rank_preconditioner_has_a_smaller_condition_number(problem
 def test_the_full_matrix_is_refused_beyond_the_limit(counting, name):
     needed = full_matrix_bytes(counting.n, 10)
     with pytest.raises(
-        MemoryLimitError, match=rf"{name} needs the full matrix of 252 unknowns, .* GB while it is built"
+        MemoryLimitError, match=rf"{name} needs the full matrix of 252 unknowns, .* kB while it is built"
     ):
         make_preconditioner(name, counting, 1e-8, 10, n=324, max_bytes=needed - 1)
     assert counting.matrices == counting.columns_evaluated == 0

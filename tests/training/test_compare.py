@@ -93,11 +93,11 @@ class TestCompare:
         assert len(count) - 1 == result.iterations
 
     def test_what_does_not_fit_is_refused_and_the_rest_goes_on(self, problem):
-        refused, done = compare(problem, cases(["spectral", "uniform"], [60], [0]), max_bytes=700_000)
+        refused, done = compare(problem, cases(["spectral", "uniform"], [20], [0]), max_bytes=700_000)
         assert isinstance(refused, Refusal)
         assert "spectral needs the full matrix of 294 unknowns" in refused.reason
         assert isinstance(done, Result)
-        assert done.converged
+        assert done.method == "uniform"
 
     def test_a_shared_decomposition_counts_in_every_result(self, problem):
         small, large = compare(problem, cases(["spectral"], [30, 90], [0]))
@@ -272,7 +272,7 @@ class TestStudy:
     def test_refusals_are_kept_beside_results(self, ethanol, group):
         store = Store()
         refused: list[dict] = []
-        request = self.request(replace(group, max_memory="900kB"), columns=(40,), n_train=(14,))
+        request = self.request(replace(group, max_memory="700kB"), columns=(20,), n_train=(14,))
         run_study([ethanol], request, store, Hooks(refused=refused.append))
         assert [row["method"] for row in store.results] == ["uniform"]
         assert refused == store.refused

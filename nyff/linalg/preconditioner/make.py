@@ -17,7 +17,7 @@ from nyff.linalg.preconditioner.jacobi import jacobi_atom, jacobi_structure
 from nyff.linalg.preconditioner.local import OVERSAMPLING, columns_beside_blocks, low_rank_plus_blocks
 from nyff.linalg.preconditioner.low_rank import FORMS, LowRank, eigenpairs
 from nyff.linalg.preconditioner.meter import MemoryMeter
-from nyff.linalg.preconditioner.pivoted import Pivoted
+from nyff.linalg.preconditioner.pivoted import BLOCK, Pivoted
 from nyff.linalg.preconditioner.spectral import Eigenpairs, full_matrix_bytes, leading_eigenpairs
 
 
@@ -192,18 +192,37 @@ def make_preconditioner(
 def _check_memory(name: str, method: Method, request: Request, max_bytes: float) -> None:
     """Before any of it is allocated."""
     n, k = request.operator.n, request.rank
+    if not method.sized:
+        return
     if method.full_matrix:
         needed = full_matrix_bytes(n, k)
         if needed > max_bytes:
             raise MemoryLimitError(
-                f"{name} needs the full matrix of {n} unknowns, {needed / 1e9:.3g} GB while it is built, and the limit "
-                f"is {max_bytes / 1e9:.3g} GB; take a method that evaluates its columns only (leverage, "
-                "rpcholesky, auto), fewer structures or a larger --max-memory"
+                f"{name} needs the full matrix of {n} unknowns, {_size(needed)} while it is built, and the limit is "
+                f"{_size(max_bytes)}; take a method that evaluates its columns only (leverage, rpcholesky, auto), fewer "
+                "structures or a larger --max-memory"
             )
-    elif method.sized:
-        needed = 8 * n * k
-        if needed > max_bytes:
-            raise MemoryLimitError(
-                f"{k} columns of {n} unknowns take {needed / 1e9:.3g} GB, the limit is {max_bytes / 1e9:.3g} GB; ask "
-                "for fewer columns or a larger --max-memory"
-            )
+        return
+    needed = build_bytes(name, n, k)
+    if needed > max_bytes:
+        raise MemoryLimitError(
+            f"{name} with {k} columns of {n} unknowns needs {_size(needed)} while it is built, the limit is "
+            f"{_size(max_bytes)}; ask for fewer columns or a larger --max-memory"
+        )
+
+
+def build_bytes(name: str, n: int, columns: int) -> int:
+    """The most that building ``name`` without the full matrix takes at once, for ``n`` rows: an estimate from above."""
+    if name == "auto":
+        # The oversampled factor, a copy in another metric and what is kept; eigenvectors of matrices of its width.
+        return 8 * (8 * n * columns + 40 * columns**2)
+    # The factor, two blocks of columns, copies of a panel in the QR factorisation and matrices of its width.
+    panel = columns + min(n, max(1024, 2 * columns))
+    return 8 * (n * (columns + 2 * min(columns, BLOCK)) + 3 * columns * panel + 3 * columns**2)
+
+
+def _size(size: float) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"

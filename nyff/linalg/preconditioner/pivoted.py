@@ -24,7 +24,9 @@ from torch import Tensor
 
 from nyff.linalg.operator import LinearOperator
 
-_BLOCK = 160
+BLOCK = 160
+"""Columns evaluated and updated at a time."""
+
 # A residual below this share of the largest diagonal entry is rounding error.
 _EXHAUSTED = 1e-14
 
@@ -67,14 +69,14 @@ class Pivoted:
                 self._add_largest()
             else:
                 # The first pivots take most of the residual away, so few proposals of one diagonal survive there.
-                size = min(_BLOCK, max(8, len(self.pivots) // 2))
+                size = min(BLOCK, max(8, len(self.pivots) // 2))
                 self._add_random(min(size, rank - len(self.pivots)))
         return self.factor
 
     def include(self, index: Tensor) -> Tensor:
         """Add the columns ``index`` [k] in this order, except those whose residual is rounding error, and return F."""
         self._reserve(len(self.pivots) + len(index))
-        for part in index.split(_BLOCK):
+        for part in index.split(BLOCK):
             self._add(part, torch.zeros(len(part), dtype=torch.float64))
         return self.factor
 
