@@ -1,8 +1,9 @@
 """The socket client: serves a force field to i-PI, or to anything that speaks its protocol, without importing either.
 
-Three habits keep a simulation alive when a client is not: it waits for GETFORCE before it computes (a client that dies
-with that header unread resets the connection, on which i-PI's polling thread ends and the run hangs forever), it sends
-every answer in one piece, and when it cannot answer it says so in a header the server prints.
+Three habits keep a simulation alive when a client is not: it takes GETFORCE off the wire before it computes, and has a
+guardian for the moments in between (a client that dies with bytes unread resets the connection, on which i-PI's polling
+thread ends and the run hangs forever); it sends every answer in one piece; and when it cannot answer it says so in a
+header the server prints.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,7 @@ from nyff.ipi.protocol import (
 
 log = logging.getLogger("nyff.ipi")
 
+GUARDIAN = Path(__file__).with_name("guardian.py")
 RETRY_SECONDS = 0.1
 CONNECT_SECONDS = 5.0
 DRAIN_SECONDS = 0.5
@@ -110,7 +114,8 @@ def serve(
             )
         served.connections += 1
         log.info("connected to %s", endpoint)
-        ending = _Session(sock, endpoint.mode, make_evaluate, served).run()
+        with _guarded(sock):
+            ending = _Session(sock, endpoint.mode, make_evaluate, served).run()
         log.info("%s after %d requests", ending, served.requests)
         if not reconnect:
             return served
@@ -128,6 +133,30 @@ def _connect(endpoint: Endpoint, timeout: float) -> socket.socket | OSError:
             if time.monotonic() >= deadline:
                 return error
         time.sleep(RETRY_SECONDS)
+
+
+@contextmanager
+def _guarded(sock: socket.socket) -> Iterator[None]:
+    """Have a guardian leave the connection in good order, however this process ends."""
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-I", "-S", str(GUARDIAN), str(sock.fileno()), str(read_end)]
+    started = subprocess.run(
+        command,
+        pass_fds=(sock.fileno(), read_end),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    os.close(read_end)
+    if started.returncode:
+        log.warning("the guardian did not start: if this client is killed at a bad moment, i-PI may hang")
+    try:
+        yield
+    finally:
+        sock.close()
+        os.close(write_end)
 
 
 class _Session:
@@ -171,7 +200,6 @@ class _Session:
             raise
         finally:
             self._payload.close()
-            self._connection.close()
 
     def _make_payload(self, batch_size: int) -> Payload:
         return SharedMemoryPayload(batch_size) if self._mode == "shm" else SocketPayload(batch_size)

@@ -113,10 +113,6 @@ class Connection:
         except OSError as error:
             raise Disconnected(str(error)) from None
 
-    def close(self) -> None:
-        """Close the socket; closing twice does no harm."""
-        self._socket.close()
-
 
 def header(name: str) -> bytes:
     """``name`` as the twelve bytes that open a message."""

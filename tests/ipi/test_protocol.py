@@ -55,6 +55,8 @@ class Server:
                 self.ending = session.run()
             except Exception as error:
                 self.ending = error
+            finally:
+                theirs.close()
 
         self.thread = threading.Thread(target=run)
         self.thread.start()
@@ -164,6 +166,7 @@ def test_getforce_is_taken_off_the_wire_before_computing(structures):
     ours.shutdown(socket.SHUT_WR)
     session.run()
     ours.close()
+    theirs.close()
     assert unread == [b""], "only the end of the stream may be left to read"
 
 

@@ -78,6 +78,25 @@ def test_a_client_killed_while_idle_is_replaced(simulation, undisturbed):
     np.testing.assert_array_equal(simulation.properties(), undisturbed[: STEPS + 1])
 
 
+def test_a_client_killed_with_an_unread_request_is_replaced(simulation, undisturbed):
+    """The moment its guardian is for: i-PI has asked, the client has not yet read. A stopped process makes it last."""
+    simulation.input(simulation.ffsocket("unix", 2), steps=STEPS)
+    server = simulation.server()
+    asked = simulation.folder / "fast-was-asked"
+    fast = simulation.toy("--mark", str(asked), "--mark-at", "4", log="fast.log")
+    slow = simulation.toy("--delay=0.3", log="slow.log")
+    simulation.wait_for(asked.exists, "the fast client's fourth request")
+    time.sleep(0.1)
+    fast.send_signal(signal.SIGSTOP)
+    time.sleep(0.8)  # the slow one has finished its half, and i-PI has asked both for the next step
+    fast.send_signal(signal.SIGKILL)
+    assert simulation.finish(fast) == [-signal.SIGKILL]
+    replacement = simulation.toy(log="replacement.log")
+    assert simulation.finish(server, slow, replacement) == [0, 0, 0], simulation.logs()
+    assert "ConnectionResetError" not in simulation.text("ipi.log")
+    np.testing.assert_array_equal(simulation.properties(), undisturbed[: STEPS + 1])
+
+
 def test_a_reconnecting_client_survives_a_restart_of_the_server(simulation, undisturbed):
     """The run is stopped in the middle; ``i-pi RESTART`` finds the client waiting and ends as if nothing had been."""
     simulation.input(simulation.ffsocket("unix", 4), steps=2 * STEPS)
