@@ -86,7 +86,7 @@ def test_a_unit_of_energy_cancels(run, data):
 
 @pytest.mark.parametrize("preset", [*(f"figure-{letter}" for letter in "abcdefghi"), "residual", "paper-table"])
 def test_presets_run_on_small_data(run, data, preset):
-    options = ["-n", 10, "--permutations", data / "group.txt", "--max-iterations", 600, "-o", "out"]
+    options = ["-n", 8, "--permutations", data / "group.txt", "--max-iterations", 300, "-o", "out"]
     if preset != "figure-d":
         options += ["--columns", "50,70"]
     code, out, err = run(data / "ethanol.xyz", "--preset", preset, *options)

@@ -63,7 +63,7 @@ def store() -> Store:
     results = [
         row(method, k, n, molecule=molecule, formula=formula, seed=seed, n_train=n // 27)
         for molecule, formula in (("ethanol", "C2H6O"), ("uracil", "C4H4N2O2"))
-        for n in (3_996, 15_741)
+        for n in ((3_996, 15_741) if molecule == "ethanol" else (15_741,))
         for method in ("leverage", "default", "spectral")
         for k in counts
         for seed in (0, 1)
@@ -120,7 +120,7 @@ def test_every_preset_draws_labelled_axes_and_writes_its_numbers(store, tmp_path
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png", ".svg"])
 def test_pictures_are_the_same_every_time(store, tmp_path, suffix):
-    one, two = (draw(store, "figure-a").save(tmp_path / f"{name}{suffix}")[0] for name in "ab")
+    one, two = (draw(store, "residual").save(tmp_path / f"{name}{suffix}")[0] for name in "ab")
     assert one.read_bytes() == two.read_bytes()
 
 

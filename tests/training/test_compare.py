@@ -70,7 +70,7 @@ class TestCompare:
         steps: dict[str, list[int]] = {}
         listener = Listener(step=lambda case, record: steps.setdefault(case.method, []).append(record.iteration))
         results = {}
-        for result in compare(problem, todo, max_iterations=1500, listener=listener):
+        for result in compare(problem, todo, max_iterations=600, listener=listener):
             assert isinstance(result, Result)
             results[result.method] = result
         assert list(results) == method_names()
