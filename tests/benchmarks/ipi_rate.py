@@ -158,7 +158,8 @@ def main() -> None:
     environment = {**os.environ, **{name: str(args.threads) for name in names}}
     torch.set_num_threads(args.threads)
 
-    bench = Bench(Path(tempfile.mkdtemp(prefix="nyff-ipi-rate-")), args.beads, environment)
+    work = tempfile.TemporaryDirectory(prefix="nyff-ipi-rate-")  # removed when the script ends
+    bench = Bench(Path(work.name), args.beads, environment)
     data = nyff.datasets.ethanol()
     result = nyff.fit(data, args.n, lengthscale=10.0, seed=0)
     result.model.save(bench.work / "model.nyff")
