@@ -336,7 +336,7 @@ def test_limits_are_kept(limit: int) -> None:
     assert len(permutations) > limit / 3
 
 
-def test_a_long_chain_takes_seconds() -> None:
+def test_a_long_chain_is_searched_completely() -> None:
     count = 34
     carbon = np.array([[1.27 * k, 0.44 * (-1) ** k, 0.0] for k in range(count)])
     side = np.array([[0.0, 0.63 * (-1) ** k, 0.89] for k in range(count)])
@@ -346,9 +346,7 @@ def test_a_long_chain_takes_seconds() -> None:
     last = 3 * count
     axes = [(1, 0, [count, 2 * count, last]), (count - 2, count - 1, [2 * count - 1, last - 1, last + 1])]
     assert len(numbers) == 104
-    started = time.process_time()
     symmetry = find_symmetry(turning(numbers, positions, axes, frames=50))
-    assert time.process_time() - started < 30.0
     # Turns of two methyl groups, the mirror plane (34 pairs exchanged at once), and the two ends.
     assert len(symmetry.permutations) == 36
     assert symmetry.complete
